@@ -1,0 +1,29 @@
+"""Video in and out: files, addresses and folders of numbered frames as frames and clips; mp4 writing.
+
+Knows nothing of backbones or scores. Frames are RGB and upright, their times come from the stream.
+"""
+
+from __future__ import annotations
+
+from oddwatch.video.listing import Listing, list_videos
+from oddwatch.video.names import display_name, is_url
+from oddwatch.video.opening import open_video
+from oddwatch.video.prefetch import prefetch
+from oddwatch.video.sampling import frames_at, sample_clip
+from oddwatch.video.source import VideoSource
+from oddwatch.video.windows import windows
+from oddwatch.video.writer import VideoWriter
+
+__all__ = [
+    "Listing",
+    "VideoSource",
+    "VideoWriter",
+    "display_name",
+    "frames_at",
+    "is_url",
+    "list_videos",
+    "open_video",
+    "prefetch",
+    "sample_clip",
+    "windows",
+]

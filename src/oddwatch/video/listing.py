@@ -1,0 +1,91 @@
+"""From what a user names (files, folders, lists, addresses) to videos. Opens none of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oddwatch.types import Failure
+from oddwatch.video.names import display_name, is_numbered_image, is_url, is_video_file, visible_entries
+
+
+@dataclass(frozen=True)
+class Listing:
+    """videos: what `open_video` takes, each once, in the order named. failures: what held no video, and why."""
+
+    videos: tuple[str, ...]
+    failures: tuple[Failure, ...]
+
+
+def list_videos(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Listing:
+    """Expand one or more paths to videos. What cannot be used is reported and does not stop the others.
+
+    A file is taken whatever its extension, an address too. A `.txt` file lists paths, one a line, relative to itself;
+    lines that start with `#` are comments. A folder is searched with all its subfolders, in natural order: video files
+    by their extension; a folder that directly holds numbered images, and no video file, is one video. Hidden files
+    are left out.
+    """
+    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    found = [each for path in named for each in _expand(os.fspath(path))]
+    videos: dict[str, str] = {}
+    for each in found:
+        if isinstance(each, str):
+            videos.setdefault(each if is_url(each) else os.path.realpath(each), each)
+    return Listing(tuple(videos.values()), tuple(each for each in found if isinstance(each, Failure)))
+
+
+def _expand(path: str, *, in_list: bool = False) -> Iterator[str | Failure]:
+    if is_url(path):
+        yield path
+    elif os.path.isdir(path):
+        yield from _search(path)
+    elif not os.path.exists(path):
+        yield Failure(display_name(path), "no such file or folder (check the path)")
+    elif not path.lower().endswith(".txt"):
+        yield path
+    elif in_list:
+        yield Failure(path, "a list inside a list (name its lines in the first one)")
+    else:
+        yield from _read_list(path)
+
+
+def _read_list(path: str) -> Iterator[str | Failure]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        yield Failure(path, f"the list cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
+        return
+    entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not entries:
+        yield Failure(path, "the list is empty (write one path a line)")
+    for entry in entries:
+        yield from _expand(entry if is_url(entry) else os.path.join(os.path.dirname(path), entry), in_list=True)
+
+
+def _search(folder: str) -> Iterator[str | Failure]:
+    found = list(_walk(Path(folder), set()))
+    if not found:
+        yield Failure(folder, "no video in this folder (video files, or images with numbers in their names)")
+    yield from found
+
+
+def _walk(folder: Path, seen: set[str]) -> Iterator[str | Failure]:
+    """Depth first. `seen` holds real paths, so that links in a circle end."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        entries = visible_entries(folder)
+    except OSError as error:
+        yield Failure(str(folder), f"the folder cannot be read: {error.strerror}")
+        return
+    if any(map(is_numbered_image, entries)) and not any(map(is_video_file, entries)):
+        yield str(folder)
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(entry, seen)
+        elif is_video_file(entry):
+            yield str(entry)
