@@ -1,0 +1,20 @@
+"""Rendered surveillance scenes with truth, for the demo, tests and benchmarks.
+
+The usual video and the unseen one show one place and different people:
+
+    >>> usual = Scene(seconds=300, seed=0, place_seed=7)
+    >>> unseen = Scene(seconds=160, seed=1, place_seed=7, events=plan_events(seconds=160, seed=1))
+    >>> [event.kind for event in unseen.truth]
+    ['cyclist', 'runner', 'cart', 'against_flow', 'on_grass', 'fall', 'object_left']
+    >>> usual[0]
+    Frame(image='uint8(240, 320, 3)', time_seconds=0.0, index=0)
+
+People walk along a walkway, one lane each way, alone and in groups, under slowly drifting light in front of a camera
+that shakes a little and is a little noisy. Then comes a cyclist. What it does not know: rain, night, other viewpoints,
+people who meet, stop or look where they go. Encoding the frames is the caller's matter.
+"""
+
+from oddwatch.scenes.events import KINDS
+from oddwatch.scenes.scene import PlannedEvent, Scene, plan_events
+
+__all__ = ["KINDS", "PlannedEvent", "Scene", "plan_events"]
