@@ -1,0 +1,138 @@
+"""Scores over time -> events. A pure state machine: no clock, no files, nothing but the numbers it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import minimum_filter1d
+
+from oddwatch.errors import UsageError
+from oddwatch.types import Event, FloatArray, ScoreTrack
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How scores become events.
+
+    release: share of the threshold (0..1] below which a stretch of high scores ends: hysteresis. merge_seconds: two
+    stretches with no more than this between them are one event. min_seconds: an event without a single stretch of at
+    least this length is dropped. cooldown_seconds: nothing is reported for so long after the end of an event; what is
+    still going on then is an event that starts then. Raises ValueError for values out of range.
+    """
+
+    release: float = 0.85
+    min_seconds: float = 0.4
+    merge_seconds: float = 2.0
+    cooldown_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.release <= 1:
+            raise ValueError(f"release is a share of the threshold in (0, 1], got {self.release}")
+        for name in ("min_seconds", "merge_seconds", "cooldown_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+
+class EventGrouper:
+    """Feed it scores in order of time; it gives back each event when it is over.
+
+    Raises UsageError unless the threshold is above 0.
+
+    >>> grouper = EventGrouper(10.0, Grouping(min_seconds=0.2, merge_seconds=1.0))
+    >>> ended = [grouper.push(t / 10, (t + 1) / 10, 12.0 if 20 <= t < 30 else 1.0) for t in range(60)]
+    >>> [(e.start_seconds, e.end_seconds, e.peak_score) for e in ended if e]
+    [(2.0, 3.0, 12.0)]
+    """
+
+    def __init__(self, threshold: float, grouping: Grouping | None = None) -> None:
+        if not threshold > 0:
+            raise UsageError(f"a threshold must be above 0, got {threshold}")
+        self._threshold = threshold
+        self._grouping = grouping or Grouping()
+        self._event: Event | None = None
+        self._above = False  # between crossing the threshold and falling below the release level
+        self._raised = False  # the event in hand has lasted long enough to be reported
+        self._stretch_start = 0.0
+        self._last_end = -np.inf
+
+    @property
+    def raised(self) -> bool:
+        """Whether an event is being reported at this moment."""
+        return self._raised
+
+    def push(
+        self, start_seconds: float, end_seconds: float, score: float, box: FloatArray | None = None
+    ) -> Event | None:
+        """One score. Returns the event that this one shows to be over, if any. box: (4,) as in `Event`."""
+        ended = None
+        event = self._event
+        if event is not None and start_seconds - event.end_seconds > self._grouping.merge_seconds:
+            ended = self.close()
+        if score < self._threshold * (self._grouping.release if self._above else 1.0):
+            self._above = False
+            return ended
+        if not self._above:
+            self._above, self._stretch_start = True, start_seconds
+        place = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        if self._event is None:
+            if start_seconds - self._last_end < self._grouping.cooldown_seconds:
+                self._above = False
+                return ended
+            self._event = Event(start_seconds, end_seconds, end_seconds, score, box=place)
+        else:
+            self._event = replace(self._event, end_seconds=end_seconds)
+            if score > self._event.peak_score:
+                self._event = replace(self._event, peak_score=score, peak_seconds=end_seconds, box=place)
+        if end_seconds - self._stretch_start >= self._grouping.min_seconds - 1e-9:
+            self._raised = True
+        return ended
+
+    def close(self) -> Event | None:
+        """The stream is over: the event in hand, when it has lasted long enough."""
+        event, raised = self._event, self._raised
+        self._event, self._raised, self._above = None, False, False
+        if event is None or not raised:
+            return None
+        self._last_end = event.end_seconds
+        return event
+
+
+def group(track: ScoreTrack, threshold: float, grouping: Grouping | None = None) -> tuple[Event, ...]:
+    """All events of a finished track, in order of time."""
+    grouping = grouping or Grouping()
+    grouper = EventGrouper(threshold, grouping)
+    events: list[Event | None] = []
+    low = track.scores < threshold * grouping.release
+    # Scores that stay low change nothing but `above`, so one of each low run is enough: long quiet tracks cost little.
+    keep = ~low
+    keep[1:] |= low[1:] & ~low[:-1]
+    for i in np.flatnonzero(keep):
+        box = None if track.boxes is None else track.boxes[i]
+        score = float(track.scores[i])
+        events.append(grouper.push(float(track.start_seconds[i]), float(track.end_seconds[i]), score, box))
+    events.append(grouper.close())
+    return tuple(e for e in events if e is not None)
+
+
+def sustained_levels(track: ScoreTrack, threshold: float, grouping: Grouping) -> list[float]:
+    """For each event at `threshold` the highest threshold at which it would still have lasted `min_seconds`.
+
+    That, not the peak, is what decides whether an alert is raised, and it is far less noisy.
+    """
+    events = group(track, threshold, grouping)
+    if not events:
+        return []
+    step = float(np.median(track.end_seconds - track.start_seconds))
+    count = max(int(np.ceil(grouping.min_seconds / max(step, 1e-3) - 1e-6)), 1)
+    # A stretch begins at the threshold and then lasts at the release level.
+    lasting = minimum_filter1d(track.scores, count, mode="constant", origin=-(count // 2)) / grouping.release
+    levels = np.minimum(track.scores, lasting)
+    # Where frames are uneven an event can be raised by fewer than `count` of them: at `threshold`, that much is known.
+    return [
+        max(
+            float(levels[(track.start_seconds >= e.start_seconds) & (track.end_seconds <= e.end_seconds)].max()),
+            threshold,
+        )
+        for e in events
+    ]
