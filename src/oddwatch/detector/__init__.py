@@ -1,0 +1,416 @@
+"""A detector: backbone + scorer + calibration. Learns usual video, scores new video, saved and loaded as a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from oddwatch import __version__
+from oddwatch.backbones import backbone_class, build_backbone
+from oddwatch.calibration import Budget, Calibration, Threshold
+from oddwatch.detector.folder import read_folder, write_folder
+from oddwatch.detector.learning import FittedScorer, Indices, hold_out, peak_boxes
+from oddwatch.embed import EmbeddingStore, Progress, StoredEmbeddings, embed_video, too_short
+from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
+from oddwatch.grouping import Grouping, group, sustained_levels
+from oddwatch.scorers import SCORERS, build_scorer, scorer_class
+from oddwatch.scorers.centroid import CentroidScorer
+from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo
+from oddwatch.video import display_name, list_videos
+
+On = Literal["auto", "vector", "grid"]
+CLIP_SHARE = Budget.parse("5%")
+"""Share of usual clips that the default clip threshold calls anomalous."""
+_VERSIONED = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "av", "torch")
+
+
+@dataclass(frozen=True)
+class ClipVerdict:
+    """One line per clip: its score, the threshold, and the class whose centroid is nearest to its embedding."""
+
+    source: str
+    score: float
+    threshold: float
+    nearest_class: str
+    distance: float
+
+    @property
+    def anomalous(self) -> bool:
+        """score >= threshold."""
+        return self.score >= self.threshold
+
+
+class Detector:
+    """Learns what is usual and scores anything else.
+
+    backbone, scorer: names (`oddwatch backbones`, `oddwatch scorers`) or `module:Class`; scorer `auto` and on `auto`
+    resolve to what suits the backbone. on: score the `vector` of the whole frame or the `grid` of places.
+    budget: false alarms allowed, such as `2/day`. folds: parts that usual video is held out in. seed: of all that is
+    random, unless `scorer_options` has another for the scorer.
+
+    >>> Detector().scorer_name, Detector(on="vector").scorer_name
+    ('attributes', 'knn')
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "motion",
+        scorer: str = "auto",
+        on: On = "auto",
+        budget: str = "2/day",
+        backbone_options: dict[str, Any] | None = None,
+        scorer_options: dict[str, Any] | None = None,
+        grouping: Grouping | None = None,
+        folds: int = 5,
+        seed: int = 42,
+    ) -> None:
+        record = backbone_class(backbone).record
+        if on not in ("auto", "vector", "grid"):
+            raise UsageError(f"on is auto, vector or grid, got {on!r}")
+        if on == "grid" and record.grid_size is None:
+            raise UsageError(f"backbone {backbone!r} has no grid: use on=vector")
+        if folds < 2:
+            raise UsageError(f"folds is at least 2, got {folds}")
+        self.on: Literal["vector", "grid"] = on if on != "auto" else ("vector" if record.grid_size is None else "grid")
+        self.scorer_name = scorer if scorer != "auto" else _suited(backbone, self.on)
+        if self.scorer_name not in suitable_scorers(backbone, self.on) and self.scorer_name in SCORERS:
+            raise UsageError(
+                f"scorer {self.scorer_name!r} does not suit {backbone} on {self.on}: choose one of "
+                f"{', '.join(suitable_scorers(backbone, self.on))}"
+            )
+        self.backbone_name = backbone
+        self.backbone = build_backbone(backbone, **(backbone_options or {}))
+        self.grouping = grouping or Grouping()
+        self.budget = Budget.parse(budget)
+        self.folds = folds
+        self.seed = seed
+        self.failures: tuple[Failure, ...] = ()
+        """Videos that the last `learn` could not use."""
+        self.scorer_options = dict(scorer_options or {})
+        if "seed" in self._build_scorer().options:
+            self.scorer_options.setdefault("seed", seed)
+        self._fitted: FittedScorer | None = None
+        self._classes: CentroidScorer | None = None
+        self._calibration: Calibration | None = None
+        self._clip_calibration: Calibration | None = None
+        self._threshold: Threshold | None = None
+        self._grid_shape: tuple[int, int, int] | None = None
+        self._inputs: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        """Its configuration in short, such as `motion, gaussian on grid`."""
+        return f"{self.backbone_name}, {self.scorer_name} on {self.on}"
+
+    # learning
+
+    def learn(
+        self,
+        videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        fps: float | None = None,
+        labels: dict[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from usual video: files, folders, file lists (`x.txt`), folders of frames (with `fps`).
+
+        labels: class of a video by its path; without, all are one class. Videos that cannot be used are kept in
+        `failures`. Raises VideoError when none can be used, NotEnoughVideoError when there is too little.
+        """
+        given = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+        listing = list_videos([os.fspath(v) for v in given])
+        with EmbeddingStore() as store:
+            store.failures.extend(listing.failures)
+            for path in listing.videos:
+                store.add_video(
+                    path, self.backbone, fps=fps, label=(labels or {}).get(path, "usual"), progress=progress
+                )
+            self.failures = tuple(store.failures)
+            if not store.videos:
+                if not store.failures:
+                    raise UsageError("no video was given to learn from")
+                first, *others = self.failures
+                more = f" (and {len(others)} more that cannot be used)" if others else ""
+                raise VideoError(first.source, first.reason + more)
+            return self.fit(store.freeze(), progress=progress)
+
+    def fit(self, stored: StoredEmbeddings, *, calibrate: bool = True, progress: Progress | None = None) -> Self:
+        """Learn from embeddings. calibrate: hold usual video out for p-values and thresholds; without it the detector
+        only scores. Raises NotEnoughVideoError.
+        """
+        if len(stored) < 2:
+            raise NotEnoughVideoError("the usual video is too short to learn from: give at least a few seconds")
+
+        def make(items: Indices) -> FittedScorer:
+            return FittedScorer(self._build_scorer(), self.on).fit(stored, items, seed=self.seed)
+
+        def told(done: int, total: int) -> None:
+            if progress:
+                progress("learning what is usual", float(done), float(total + 1))
+
+        calibration = clip_calibration = threshold = None
+        if calibrate:
+            held_out = hold_out(stored, make, folds=self.folds, progress=told)
+            calibration = Calibration(held_out.tracks)
+            steps = np.arange(len(held_out.clip_scores), dtype=np.float64)
+            clips = ScoreTrack("clips", steps, steps + 1, held_out.clip_scores)
+            clip_calibration = Calibration([clips])
+            threshold = calibration.threshold(self.budget, self._peaks)
+        told(self.folds, self.folds)
+        self._fitted = make(np.arange(len(stored)))
+        clips_mean = np.stack([stored.vectors[v.first : v.last].mean(axis=0) for v in stored.videos])
+        self._classes = CentroidScorer().fit(clips_mean, labels=[v.label for v in stored.videos])
+        self._calibration, self._clip_calibration, self._threshold = calibration, clip_calibration, threshold
+        self._grid_shape = stored.grid_shape
+        self._inputs = [
+            {
+                "name": v.name,
+                "label": v.label,
+                "sha256": v.sha256,
+                "seconds": round(float(stored.times[v.last - 1, 1] - stored.times[v.first, 0]), 3),
+            }
+            for v in stored.videos
+        ]
+        return self
+
+    def _build_scorer(self) -> Any:
+        return build_scorer(self.scorer_name, **self.scorer_options)
+
+    def _peaks(self, track: ScoreTrack, threshold: float) -> list[float]:
+        return sustained_levels(track, threshold, self.grouping)
+
+    # scoring
+
+    def score(
+        self,
+        video: str | os.PathLike[str],
+        *,
+        fps: float | None = None,
+        maps: bool = False,
+        progress: Progress | None = None,
+    ) -> ScoreTrack:
+        """The score track of one video, using no frame later than the moment it scores. maps: keep the anomaly maps
+        (memory grows with the video). Raises VideoError.
+        """
+        return self._score(os.fspath(video), fps=fps, maps=maps, progress=progress)[0]
+
+    def score_embeddings(self, embeddings: Embeddings, source: str, *, maps: bool = True) -> ScoreTrack:
+        """The score track of embeddings of this detector's backbone. Raises VideoError for another shape of picture."""
+        fitted = self._learned()
+        boxes = kept = None
+        if self.on == "grid":
+            grid = embeddings.grid
+            if grid is None or grid.shape[1:] != self._grid_shape:
+                shapes = (
+                    f"{None if grid is None else grid.shape[1:3]}, learned {self._grid_shape and self._grid_shape[:2]}"
+                )
+                raise VideoError(
+                    source,
+                    f"its picture has another shape than the video this detector learned from (grid {shapes})",
+                    "score the camera view that it learned, or learn a detector for this one",
+                )
+            found = fitted.maps(grid)
+            scores = found.max(axis=(1, 2)).astype(np.float64)
+            boxes, kept = peak_boxes(found), found if maps else None
+        else:
+            scores = fitted.vector_scores(embeddings.vector)
+        return ScoreTrack(source, embeddings.start_seconds, embeddings.end_seconds, scores, boxes, kept)
+
+    def _score(
+        self, path: str, *, fps: float | None, maps: bool, progress: Progress | None
+    ) -> tuple[ScoreTrack, np.ndarray[Any, Any]]:
+        """The track, and the mean vector of the whole video (1, D)."""
+        self._learned()
+        parts: list[ScoreTrack] = []
+        info: VideoInfo | None = None
+        total, count = 0.0, 0
+        for info, embeddings in embed_video(path, self.backbone, fps=fps, progress=progress):
+            parts.append(self.score_embeddings(embeddings, info.name, maps=maps))
+            total, count = total + embeddings.vector.sum(axis=0, dtype=np.float64), count + len(embeddings)
+        if not parts or info is None:
+            raise too_short(display_name(path))
+        return replace(ScoreTrack.concatenate(parts), info=info), np.asarray(total / count, dtype=np.float32)[None]
+
+    def score_clip(
+        self,
+        video: str | os.PathLike[str],
+        *,
+        fps: float | None = None,
+        budget: str | None = None,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> ClipVerdict:
+        """The article's way: ONE score for a whole clip (Randellini 2023). The threshold is the one given, or the one
+        that calls `budget` (a share such as `5%`, the default) of usual clips anomalous. Raises VideoError, UsageError.
+        """
+        if budget is not None and threshold is not None:
+            raise UsageError("give a budget or a threshold, not both")
+        threshold = self.clip_threshold(budget).value if threshold is None else threshold
+        track, mean = self._score(os.fspath(video), fps=fps, maps=False, progress=progress)
+        assert self._classes is not None
+        score = self._learned().clip_score(mean, track.scores)
+        distances = self._classes.distances(mean)[0]
+        nearest = int(distances.argmin())
+        return ClipVerdict(track.source, score, threshold, self._classes.classes[nearest], float(distances[nearest]))
+
+    def events(self, track: ScoreTrack, *, threshold: float | None = None) -> tuple[Event, ...]:
+        """Events of a track at a threshold (default: the budget's), each with its p-value when calibrated."""
+        level = self.threshold.value if threshold is None else threshold
+        found = group(track, level, self.grouping)
+        if self._calibration is None:
+            return found
+        return tuple(replace(e, p_value=float(self._calibration.p_value(e.peak_score))) for e in found)
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int] | None:
+        """(Gh, Gw, d) of the grids that it learned from, None where there were none."""
+        return self._grid_shape
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it knows p-values and thresholds."""
+        return self._calibration is not None
+
+    @property
+    def threshold(self) -> Threshold:
+        """The alert threshold of the budget it learned with."""
+        if self._threshold is None:
+            raise DetectorError("the detector has no threshold: it was fitted with calibrate=False")
+        return self._threshold
+
+    @property
+    def calibration(self) -> Calibration:
+        """Held-out scores of usual video."""
+        self._learned()
+        if self._calibration is None:
+            raise DetectorError("the detector has no calibration: it was fitted with calibrate=False")
+        return self._calibration
+
+    def threshold_for(self, budget: str) -> Threshold:
+        """The alert threshold of another budget."""
+        return self.calibration.threshold(Budget.parse(budget), self._peaks)
+
+    def clip_threshold(self, budget: str | None = None) -> Threshold:
+        """The threshold of a share of usual clips, such as `5%`. Raises UsageError for a rate: a clip has no clock."""
+        share = CLIP_SHARE if budget is None else Budget.parse(budget)
+        if share.p is None:
+            raise UsageError(f"a clip has no clock, so {share.text!r} does not apply to it: write a share such as 5%")
+        self._learned()
+        if self._clip_calibration is None:
+            raise DetectorError("the detector has no calibration: it was fitted with calibrate=False")
+        found = self._clip_calibration.threshold(share, self._peaks)
+        n = len(self._clip_calibration.scores)
+        return replace(
+            found,
+            says=f"{share.text} of usual clips, from {n} held out{', extrapolated' if found.extrapolated else ''}",
+        )
+
+    def _learned(self) -> FittedScorer:
+        if self._fitted is None:
+            raise DetectorError("the detector has not learned anything yet: call learn, or load one")
+        return self._fitted
+
+    # saving
+
+    def describe(self) -> dict[str, Any]:
+        """All settings and what it learned from, as JSON types."""
+        return {
+            "backbone": {"name": self.backbone_name, "options": self.backbone.options()},
+            "scorer": {"name": self.scorer_name, "options": self._build_scorer().options, "on": self.on},
+            "grouping": asdict(self.grouping),
+            "budget": self.budget.text,
+            "folds": self.folds,
+            "seed": self.seed,
+            "inputs": self._inputs,
+            "versions": versions(),
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the detector as a folder, replacing a detector that is there, at once. Raises DetectorError."""
+        fitted = self._learned()
+        assert self._classes is not None
+        if self._calibration is None or self._clip_calibration is None or self._threshold is None:
+            raise DetectorError("only a calibrated detector can be saved: fit it with calibrate=True")
+        scorer_arrays, scorer_meta = fitted.scorer.state()
+        class_arrays, class_meta = self._classes.state()
+        times, blocks = self._calibration.state()
+        record = {
+            "oddwatch": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **self.describe(),
+            "threshold": asdict(self._threshold),
+            "grid_shape": list(self._grid_shape) if self._grid_shape else None,
+            "state": {"scorer": scorer_meta, "classes": class_meta, "calibration": blocks},
+        }
+        clips = {"scores": self._clip_calibration.scores}
+        tensors = {"scorer": scorer_arrays, "classes": class_arrays, "calibration": times, "clips": clips}
+        write_folder(Path(folder), record, tensors)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Detector:
+        """Read a saved detector. Raises DetectorError: not one, damaged, half-written, or from a newer version."""
+        record, tensors = read_folder(Path(folder))
+        try:
+            detector = cls(
+                backbone=record["backbone"]["name"],
+                backbone_options=record["backbone"]["options"],
+                scorer=record["scorer"]["name"],
+                scorer_options=record["scorer"]["options"],
+                on=record["scorer"]["on"],
+                budget=record["budget"],
+                grouping=Grouping(**record["grouping"]),
+                folds=record["folds"],
+                seed=record["seed"],
+            )
+            state = record["state"]
+            scorer = detector._build_scorer().restore(tensors["scorer"], state["scorer"])
+            detector._fitted = FittedScorer(scorer, detector.on)
+            detector._classes = CentroidScorer().restore(tensors["classes"], state["classes"])
+            detector._calibration = Calibration.from_state(tensors["calibration"], state["calibration"])
+            clips = tensors["clips"]["scores"]
+            steps = np.arange(len(clips), dtype=np.float64)
+            detector._clip_calibration = Calibration([ScoreTrack("clips", steps, steps + 1, clips)])
+            detector._threshold = Threshold(**record["threshold"])
+            shape = record["grid_shape"]
+            detector._grid_shape = (shape[0], shape[1], shape[2]) if shape else None
+            detector._inputs = record["inputs"]
+        except OddwatchError:
+            raise
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
+            raise DetectorError(f"{folder} is damaged: {error!r} (learn again or restore a copy)") from error
+        return detector
+
+
+def _suited(backbone: str, on: str) -> str:
+    """What `auto` stands for: attributes where the channels have meanings, else what takes little video to fit many
+    places, and what knows several usual kinds of whole frames.
+    """
+    if on == "vector":
+        return "knn"
+    return "attributes" if "attributes" in suitable_scorers(backbone, on) else "gaussian"
+
+
+def suitable_scorers(backbone: str, on: str) -> list[str]:
+    """Names of the scorers that can look at the `vector` or the `grid` of a backbone. Raises UsageError."""
+    record = backbone_class(backbone).record
+    columns = (*record.channels, "y", "x") if on == "grid" else ()
+    return [name for name in SCORERS if scorer_class(name).columns in ((), columns)]
+
+
+def versions() -> dict[str, str]:
+    """Versions of the installed packages that can move a score."""
+    found = {"oddwatch": __version__}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

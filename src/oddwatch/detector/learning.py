@@ -1,0 +1,183 @@
+"""How a detector learns: which embeddings teach, which are held out, and what they score. Knows nothing of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oddwatch.embed import StoredEmbeddings
+from oddwatch.errors import NotEnoughVideoError
+from oddwatch.scorers import GridScorer, Scorer
+from oddwatch.types import FloatArray, ScoreTrack
+
+Indices = NDArray[np.int64]
+PIECE_SECONDS = 10.0
+"""Usual video that comes in fewer than ten files is judged by the clip in pieces of this length."""
+_CHUNK = 256
+_GUARD_SECONDS = 2.0
+_REGION = 0.6
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of one video: embeddings first..last-1, in fold `fold`."""
+
+    video: int
+    first: int
+    last: int
+    fold: int
+
+
+def cut(stored: StoredEmbeddings, folds: int) -> list[Piece]:
+    """Contiguous pieces of usual video, and contiguous groups of them as folds: neighbours in time stay together.
+
+    With ten videos or more a piece is a video, otherwise 10 seconds of one, or less when there is too little.
+    Raises NotEnoughVideoError for fewer than 20 embeddings.
+    """
+    total = len(stored)
+    if total < 20:
+        raise NotEnoughVideoError(
+            f"{total} usual moments are too few to learn from: give at least a few seconds of video"
+        )
+    bounds: list[tuple[int, int, int]] = []
+    for index, video in enumerate(stored.videos):
+        parts = 1
+        if len(stored.videos) < 10:
+            seconds = stored.times[video.last - 1, 1] - stored.times[video.first, 0]
+            share = (video.last - video.first) / total
+            parts = max(round(seconds / PIECE_SECONDS), int(np.ceil(2 * folds * share)), 1)
+        edges = np.linspace(video.first, video.last, min(parts, video.last - video.first) + 1).astype(int)
+        bounds += [(index, int(a), int(b)) for a, b in pairwise(edges)]
+    return [Piece(v, a, b, min(int(folds * (a + b) / 2 / total), folds - 1)) for v, a, b in bounds]
+
+
+def teachers(stored: StoredEmbeddings, pieces: Sequence[Piece], fold: int) -> Indices:
+    """Embeddings outside `fold`, less those within 2 s of it, whose windows may have seen some of it."""
+    teach = np.ones(len(stored), dtype=bool)
+    for piece in (p for p in pieces if p.fold == fold):
+        video = stored.videos[piece.video]
+        start = stored.times[piece.first, 0] - _GUARD_SECONDS
+        end = stored.times[piece.last - 1, 1] + _GUARD_SECONDS
+        times = stored.times[video.first : video.last]
+        teach[video.first : video.last] &= (times[:, 1] < start) | (times[:, 0] > end)
+    return np.flatnonzero(teach)
+
+
+class FittedScorer:
+    """A scorer with what it looks at: the `vector` of an embedding, or its `grid`."""
+
+    def __init__(self, scorer: Scorer, on: str) -> None:
+        self.scorer = scorer
+        self.on = on
+        self._grid = GridScorer(scorer)
+
+    def fit(self, stored: StoredEmbeddings, items: Indices, *, seed: int) -> FittedScorer:
+        """Learn from these embeddings, or from a random sample of `max_rows` rows. Raises NotEnoughVideoError."""
+        if self.on == "grid":
+            assert stored.grid_shape is not None
+            values, cells, of = stored.sample_rows(items, most=self.scorer.max_rows, seed=seed)
+            if len(values) < 2:
+                raise NotEnoughVideoError("nothing moves in the usual video: give video in which the usual happens")
+            x = self._grid.rows(values, cells, stored.grid_shape[:2])
+        else:
+            most, rng = self.scorer.max_rows, np.random.default_rng(seed)
+            of = items if len(items) <= most else np.sort(rng.choice(items, most, replace=False))
+            x = stored.vectors[of]
+        videos = stored.video_of[of]
+        groups = np.stack([videos, stored.times[of, 1]], axis=1)
+        self.scorer.fit(x, labels=[stored.videos[v].label for v in videos], groups=groups)
+        return self
+
+    def maps(self, grids: FloatArray) -> NDArray[np.float32]:
+        """(N, Gh, Gw) anomaly maps of grids (N, Gh, Gw, d)."""
+        return self._grid.maps(grids)
+
+    def vector_scores(self, vectors: FloatArray) -> FloatArray:
+        """(N,) scores of vectors (N, D)."""
+        return self.scorer.score(vectors)
+
+    def scores(self, stored: StoredEmbeddings, first: int, last: int) -> FloatArray:
+        """(last - first,) scores; of a grid the highest of its map."""
+        if self.on == "vector":
+            return self.vector_scores(stored.vectors[first:last])
+        parts = [self.maps(stored.grids(i, min(i + _CHUNK, last))).max(axis=(1, 2)) for i in range(first, last, _CHUNK)]
+        return np.concatenate(parts).astype(np.float64)
+
+    def clip_score(self, vectors: FloatArray, scores: FloatArray) -> float:
+        """ONE score of a whole clip: of its mean vector, or on a grid the highest of its moments (scores)."""
+        if self.on == "grid":
+            return float(scores.max())
+        return float(self.vector_scores(vectors.mean(axis=0, keepdims=True))[0])
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What usual video scores by a scorer that had not learned from it: by the moment (tracks) and by the clip."""
+
+    tracks: tuple[ScoreTrack, ...]
+    clip_scores: FloatArray
+
+
+def hold_out(
+    stored: StoredEmbeddings,
+    make: Callable[[Indices], FittedScorer],
+    *,
+    folds: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> HeldOut:
+    """Score every piece by a scorer made from the other folds (cross-fitting, so that all usual video both teaches and
+    calibrates). make: (embeddings to learn from) -> scorer.
+    """
+    pieces = cut(stored, folds)
+    used = sorted({p.fold for p in pieces})
+    tracks: list[ScoreTrack] = []
+    clips: list[float] = []
+    for done, fold in enumerate(used):
+        if progress:
+            progress(done, len(used))
+        items = teachers(stored, pieces, fold)
+        if not len(items):
+            raise NotEnoughVideoError("too little usual video to hold any of it out: give at least 10 seconds")
+        scorer = make(items)
+        for run in _runs([p for p in pieces if p.fold == fold]):
+            first, last = run[0].first, run[-1].last
+            scores = scorer.scores(stored, first, last)
+            times = stored.times[first:last]
+            tracks.append(ScoreTrack(stored.videos[run[0].video].name, times[:, 0], times[:, 1], scores))
+            clips += [
+                scorer.clip_score(stored.vectors[p.first : p.last], scores[p.first - first : p.last - first])
+                for p in run
+            ]
+    return HeldOut(tuple(tracks), np.array(clips))
+
+
+def _runs(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Neighbouring pieces of one video, together."""
+    runs: list[list[Piece]] = []
+    for piece in pieces:
+        if runs and runs[-1][-1].video == piece.video and runs[-1][-1].last == piece.first:
+            runs[-1].append(piece)
+        else:
+            runs.append([piece])
+    return runs
+
+
+def peak_boxes(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 4) left, top, right, bottom (fractions) of the region around the peak where a map is at least 0.6 of it."""
+    height, width = maps.shape[1:]
+    boxes = np.zeros((len(maps), 4), dtype=np.float32)
+    for i, one in enumerate(maps):
+        y, x = np.unravel_index(int(one.argmax()), one.shape)
+        peak = one[y, x]
+        if peak <= 0:
+            boxes[i] = (0, 0, 1, 1)
+            continue
+        _, labels, stats, _ = cv2.connectedComponentsWithStats((one >= _REGION * peak).astype(np.uint8))
+        left, top, w, h = stats[labels[y, x]][:4]
+        boxes[i] = (left / width, top / height, (left + w) / width, (top + h) / height)
+    return boxes

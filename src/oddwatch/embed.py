@@ -1,0 +1,284 @@
+"""Videos -> embeddings, kept on disk while a detector learns from them, so that memory does not grow with the hours."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oddwatch.backbones import Backbone
+from oddwatch.errors import OddwatchError, VideoError
+from oddwatch.types import Embeddings, Failure, FloatArray, VideoInfo
+from oddwatch.video import display_name, open_video, prefetch
+
+Progress = Callable[[str, float, float | None], None]
+"""(video, seconds done, seconds in all or None): called now and then, from the thread that asked for the work."""
+
+BATCH_FRAMES = 16
+Rows = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+
+def embed_video(
+    path: str, backbone: Backbone, *, fps: float | None = None, progress: Progress | None = None
+) -> Iterator[tuple[VideoInfo, Embeddings]]:
+    """Embeddings of one video in order of time, in batches; decoding runs ahead in a thread.
+
+    Nothing comes from a video that is too short for the backbone. fps: of a folder of frames. Raises VideoError, at the
+    latest when the video ends without a single frame.
+    """
+    with open_video(path, fps=fps) as source:
+        stream = backbone.stream()
+        batch = []
+        for frame in prefetch(source, frames=2 * BATCH_FRAMES):
+            batch.append(frame)
+            if len(batch) == BATCH_FRAMES:
+                if (embeddings := stream.push(batch)) is not None:
+                    yield source.info, embeddings
+                if progress:
+                    progress(source.info.name, frame.time_seconds, source.info.duration_seconds)
+                batch = []
+        if batch and (embeddings := stream.push(batch)) is not None:
+            yield source.info, embeddings
+
+
+def too_short(name: str) -> VideoError:
+    """What to raise when `embed_video` gave nothing."""
+    return VideoError(name, "too short to show any movement", "give a video of at least a second")
+
+
+@dataclass(frozen=True)
+class EmbeddedVideo:
+    """One video in an `EmbeddingStore`. first, last: its embeddings are first..last-1. sha256: of its bytes, None for a
+    stream. label: its class.
+    """
+
+    name: str
+    path: str
+    first: int
+    last: int
+    label: str
+    sha256: str | None
+
+
+class EmbeddingStore:
+    """Embeddings of several videos, vectors and times in memory, grids in a temporary file.
+
+    Only the cells of a grid that hold something are kept. Append with `add_video`; read by position.
+    Use it as a context manager: leaving it removes the file. grid_shape: what every grid must have, by default that of
+    the first video.
+    """
+
+    def __init__(self, *, grid_shape: tuple[int, int, int] | None = None) -> None:
+        self.videos: list[EmbeddedVideo] = []
+        self.failures: list[Failure] = []
+        self.grid_shape = self._required_shape = grid_shape
+        self._vectors: list[Rows] = []
+        self._times: list[FloatArray] = []
+        self._counts: list[Indices] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="oddwatch-")
+        self._values: IO[bytes] = (Path(self._folder.name) / "values").open("w+b")
+        self._cells: IO[bytes] = (Path(self._folder.name) / "cells").open("w+b")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in (self._values, self._cells):
+            with suppress(OSError):  # a full disk, which an error has told of already
+                file.close()
+        self._folder.cleanup()
+
+    def __len__(self) -> int:
+        return self.videos[-1].last if self.videos else 0
+
+    def add_video(
+        self,
+        path: str,
+        backbone: Backbone,
+        *,
+        fps: float | None = None,
+        label: str = "usual",
+        progress: Progress | None = None,
+    ) -> bool:
+        """Embed one video. One that cannot be used, or whose grid has another shape, is noted in `failures`; False.
+
+        Raises OddwatchError when the temporary file cannot grow.
+        """
+        first, name, added = len(self), display_name(path), 0
+        marks = (self._values.tell(), self._cells.tell(), len(self._vectors))
+        try:
+            for info, embeddings in embed_video(path, backbone, fps=fps, progress=progress):
+                name = info.name
+                self._append(embeddings, name)
+                added += len(embeddings)
+            if not added:
+                raise too_short(name)
+            sha256 = _fingerprint(path, name)
+        except VideoError as error:
+            self._values.seek(marks[0])
+            self._cells.seek(marks[1])
+            del self._vectors[marks[2] :], self._times[marks[2] :], self._counts[marks[2] :]
+            if not self.videos:
+                self.grid_shape = self._required_shape
+            self.failures.append(Failure(name, error.reason))
+            return False
+        self.videos.append(EmbeddedVideo(name, path, first, first + added, label, sha256))
+        return True
+
+    def _append(self, embeddings: Embeddings, name: str) -> None:
+        grid = embeddings.grid
+        shape = (0, 0, 0) if grid is None else (grid.shape[1], grid.shape[2], grid.shape[3])
+        if self.grid_shape is None:
+            self.grid_shape = shape
+        elif shape != self.grid_shape:
+            problem = f"its picture has another shape than the other videos (grid {shape[:2]}, {self.grid_shape[:2]})"
+            raise VideoError(name, problem, "learn one detector per camera view")
+        counts = np.zeros(len(embeddings), dtype=np.int64)
+        if grid is not None:
+            held = grid.any(axis=-1).reshape(len(grid), -1)
+            counts = held.sum(axis=1)
+            try:
+                self._values.write(grid.reshape(*held.shape, -1)[held].astype(np.float32).tobytes())
+                self._cells.write(np.nonzero(held)[1].astype(np.int32).tobytes())
+            except OSError as error:
+                raise self._cannot_grow(error) from error
+        self._vectors.append(embeddings.vector.astype(np.float32))
+        self._times.append(np.stack([embeddings.start_seconds, embeddings.end_seconds], axis=1))
+        self._counts.append(counts)
+
+    def _cannot_grow(self, error: OSError) -> OddwatchError:
+        why = error.strerror or error
+        return OddwatchError(
+            f"{self._folder.name} cannot be written: {why} (free some space, or set TMPDIR to a disk with more)"
+        )
+
+    def freeze(self) -> StoredEmbeddings:
+        """What has been added so far, for reading. Stays valid until the store is left."""
+        try:
+            self._values.flush()
+            self._cells.flush()
+        except OSError as error:
+            raise self._cannot_grow(error) from error
+        counts = np.concatenate(self._counts) if self._counts else np.zeros(0, dtype=np.int64)
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        columns = self.grid_shape[2] if self.grid_shape else 0
+        rows = int(ends[-1])
+        values: Any = np.zeros((0, columns), np.float32)
+        cells: Any = np.zeros(0, np.int32)
+        if rows:  # an empty file cannot be mapped
+            values = np.memmap(self._values.name, np.float32, "r", shape=(rows, columns))
+            cells = np.memmap(self._cells.name, np.int32, "r", shape=(rows,))
+        return StoredEmbeddings(
+            videos=tuple(self.videos),
+            vectors=np.concatenate(self._vectors) if self._vectors else np.zeros((0, 0), np.float32),
+            times=np.concatenate(self._times) if self._times else np.zeros((0, 2)),
+            grid_shape=self.grid_shape if columns else None,
+            values=values,
+            cells=cells,
+            row_bounds=np.stack([ends[:-1], ends[1:]], axis=1),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredEmbeddings:
+    """N embeddings for reading. vectors: (N, D). times: (N, 2) start and end in seconds of their video.
+
+    values: (rows, d) of the cells that hold something, cells: (rows,) which cell of the flattened grid, row_bounds:
+    (N, 2) where the rows of each embedding begin and end.
+    """
+
+    videos: tuple[EmbeddedVideo, ...]
+    vectors: Rows
+    times: FloatArray
+    grid_shape: tuple[int, int, int] | None
+    values: Any
+    cells: Any
+    row_bounds: Indices
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def video_of(self) -> Indices:
+        """(N,) index into `videos` of each embedding."""
+        return np.repeat(np.arange(len(self.videos)), [v.last - v.first for v in self.videos])
+
+    def grids(self, first: int, last: int) -> Rows:
+        """(last - first, Gh, Gw, d) float32."""
+        assert self.grid_shape is not None
+        height, width, columns = self.grid_shape
+        dense = np.zeros((last - first, height * width, columns), dtype=np.float32)
+        for i, (begin, end) in enumerate(self.row_bounds[first:last]):
+            dense[i, self.cells[begin:end]] = self.values[begin:end]
+        return dense.reshape(last - first, height, width, columns)
+
+    def only(self, *videos: int) -> StoredEmbeddings:
+        """These videos alone."""
+        return self._select([i for i in range(len(self.videos)) if i in videos])
+
+    def without(self, *videos: int) -> StoredEmbeddings:
+        """All videos but these."""
+        return self._select([i for i in range(len(self.videos)) if i not in videos])
+
+    def _select(self, videos: Sequence[int]) -> StoredEmbeddings:
+        """Rows stay where they are; only the small arrays are copied."""
+        kept = [self.videos[i] for i in videos]
+        items = np.concatenate([np.arange(0), *(np.arange(v.first, v.last) for v in kept)])
+        renumbered, first = [], 0
+        for video in kept:
+            last = first + video.last - video.first
+            renumbered.append(replace(video, first=first, last=last))
+            first = last
+        return replace(
+            self,
+            videos=tuple(renumbered),
+            vectors=self.vectors[items],
+            times=self.times[items],
+            row_bounds=self.row_bounds[items],
+        )
+
+    def sample_rows(self, items: Indices, *, most: int, seed: int) -> tuple[Rows, Indices, Indices]:
+        """At most `most` cells drawn evenly from the embeddings `items`: values (m, d), cells (m,), embedding (m,)."""
+        begins = self.row_bounds[items, 0]
+        counts = self.row_bounds[items, 1] - begins
+        total = int(counts.sum())
+        rng = np.random.default_rng(seed)
+        picked = np.arange(total) if total <= most else np.sort(rng.choice(total, most, replace=False))
+        ends = np.cumsum(counts)
+        which = np.searchsorted(ends, picked, side="right")
+        rows = begins[which] + picked - (ends[which] - counts[which])
+        return np.asarray(self.values[rows]), np.asarray(self.cells[rows], dtype=np.int64), items[which]
+
+
+def _fingerprint(path: str, name: str) -> str | None:
+    try:
+        return fingerprint(path)
+    except OSError as error:
+        raise VideoError(name, f"cannot be read: {error.strerror or error}", "check its permissions") from error
+
+
+def fingerprint(path: str) -> str | None:
+    """sha256 of a file, or of the names and bytes of the files in a folder; None for what is neither (a stream)."""
+    place = Path(path)
+    if not place.exists():
+        return None
+    digest = hashlib.sha256()
+    files: Sequence[Path] = sorted(p for p in place.iterdir() if p.is_file()) if place.is_dir() else [place]
+    for file in files:
+        if place.is_dir():
+            digest.update(file.name.encode())
+        with file.open("rb") as handle:
+            while chunk := handle.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
