@@ -1,0 +1,55 @@
+"""An `Evaluation` as a page to read: one HTML file that opens anywhere, its figures as PNG, its scores as CSV.
+
+Draws from the evaluation and from the videos that it names, and from nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from oddwatch.errors import MissingExtraError, OddwatchError
+from oddwatch.files import write_bytes
+from oddwatch.report.overlay import heatmap_overlay
+from oddwatch.report.page import FIGURES, build_page
+from oddwatch.report.scores import scores_csv
+from oddwatch.types import Evaluation
+
+__all__ = ["heatmap_overlay", "require_extra", "write_report"]
+
+
+def write_report(evaluation: Evaluation, out: str | os.PathLike[str]) -> Path:
+    """Write `report.html`, `scores.csv` and `figures/*.png` into the folder `out`; returns the path of the page.
+
+    The page holds its pictures and styles and no script, so that it can be sent as one file. `scores.csv`: video, frame
+    (counted from 0 in each video), seconds, score, label (1 unusual, 0 usual, empty when it is not known). Frames are
+    read again from the videos; a video that is gone costs only its pictures. Figures of an older report in `out` are
+    removed. Raises MissingExtraError without matplotlib or Jinja2, OddwatchError when `out` cannot be written.
+    """
+    require_extra()
+    folder = Path(out)
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+        page = build_page(evaluation)
+        for name, data in page.figures.items():
+            write_bytes(folder / FIGURES / name, data)
+        for path in (folder / FIGURES).glob("*.png"):
+            if path.name.startswith(page.prefixes) and path.name not in page.figures:
+                path.unlink()
+        write_bytes(folder / "scores.csv", scores_csv(evaluation.samples).encode(errors="surrogateescape"))
+        write_bytes(folder / "report.html", page.html.encode(errors="replace"))
+    except OSError as error:
+        raise OddwatchError(
+            f"{error.filename2 or error.filename or folder}: the report cannot be written, {error.strerror or error} "
+            "(free some space or choose another --out)"
+        ) from error
+    return folder / "report.html"
+
+
+def require_extra() -> None:
+    """Raises MissingExtraError unless what a report needs is installed: call it before long work that ends in one."""
+    for package in ("matplotlib", "jinja2"):
+        try:
+            __import__(package)
+        except ImportError:
+            raise MissingExtraError("the report", package, "report") from None
