@@ -1,0 +1,5 @@
+"""`python -m oddwatch` is the command `oddwatch`."""
+
+from oddwatch.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""The command `oddwatch`. Here, and only here, things are wired together.
+
+Exit codes: 0 fine; 1 some input could not be used (named, the rest done); 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from oddwatch import __version__
+from oddwatch.cli import demo, evaluate, learn, names, score
+from oddwatch.cli.commands import Command, Group
+
+app = typer.Typer(
+    name="oddwatch",
+    cls=Group,
+    help="Learns what is usual in front of a camera from video of usual days, and tells when something else happens.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo", cls=Command)(demo.demo)
+app.command("learn", cls=Command)(learn.learn)
+app.command("score", cls=Command)(score.score)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("backbones", cls=Command)(names.backbones)
+app.command("scorers", cls=Command)(names.scorers)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries, about their own code: nothing that a user could mend
+    app()

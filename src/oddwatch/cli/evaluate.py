@@ -1,0 +1,151 @@
+"""`oddwatch evaluate`: a data set -> tables, figures and a report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oddwatch.cli.learn import Backbone, Budget, Fps, OnWhat, ScorerName, Seed
+from oddwatch.cli.output import (
+    counted,
+    number,
+    print_comparison,
+    print_json,
+    progress_bar,
+    say_failures,
+)
+from oddwatch.datasets import DATASETS, load_dataset
+from oddwatch.detector import Detector, On, suitable_scorers
+from oddwatch.errors import MissingExtraError, OddwatchError, UsageError
+from oddwatch.types import FrameMetrics, Row
+
+if TYPE_CHECKING:
+    from oddwatch.types import Evaluation
+
+
+def evaluate(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {', '.join(DATASETS)}.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder that holds the data set.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for report.html, figures and scores.csv.")
+    ],
+    detector_folder: Annotated[
+        Path | None,
+        typer.Option("--detector", metavar="DETECTOR", help="Score with this detector instead of learning one."),
+    ] = None,
+    backbone: Backbone = "motion",
+    scorer: ScorerName = "auto",
+    on: OnWhat = "auto",
+    budget: Budget = "2/day",
+    fps: Fps = None,
+    no_compare: Annotated[
+        bool, typer.Option("--no-compare", help="Only this detector: no other scorers, no floors that learn nothing.")
+    ] = False,
+    no_leave_one_out: Annotated[
+        bool, typer.Option("--no-leave-one-out", help="Do not count false alarms on each usual video in turn.")
+    ] = False,
+    seed: Seed = 42,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Measure a detector on a data set and write a report."""
+    from oddwatch.evaluate import evaluate as run_evaluation
+    from oddwatch.evaluate import to_json
+    from oddwatch.report import require_extra, write_report
+
+    if detector_folder is not None:
+        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42):
+            raise UsageError("--detector brings its own backbone, scorer, on, budget and seed: leave them out")
+        detector = Detector.load(detector_folder)
+    else:
+        detector = Detector(backbone=backbone, scorer=scorer, on=on, budget=budget, seed=seed)
+    require_extra()
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: give a folder")
+    found = load_dataset(dataset, path, fps=fps)
+    others, missing = ([], []) if no_compare or detector_folder is not None else _others(detector)
+    with progress_bar() as progress:
+        evaluation = run_evaluation(
+            found,
+            detector,
+            learned=detector_folder is not None,
+            others=others,
+            floors=not no_compare,
+            leave_one_out=not no_leave_one_out,
+            progress=progress,
+        )
+    evaluation = replace(evaluation, rows=(*evaluation.rows, *missing))
+    say_failures(evaluation.failures)
+    report, unwritten = None, None
+    try:
+        report = write_report(evaluation, out)
+    except OddwatchError as error:
+        unwritten = error
+    if as_json:
+        print_json({**to_json(evaluation), "report": None if report is None else str(report)})
+    else:
+        show(evaluation)
+        if report is not None:
+            print(f"Report: {report}")
+    if unwritten is not None:
+        raise unwritten
+    if evaluation.failures:
+        raise typer.Exit(1)
+
+
+def _others(detector: Detector) -> tuple[list[Detector], list[Row]]:
+    """Every other scorer, on all that the backbone gives; and a row that says why for those that are not installed."""
+    looks: list[On] = ["grid", "vector"] if detector.backbone.record.grid_size else ["vector"]
+    others, missing = [], []
+    for look in looks:
+        for name in suitable_scorers(detector.backbone_name, look):
+            if (name, look) == (detector.scorer_name, detector.on):
+                continue
+            try:
+                others.append(
+                    Detector(
+                        backbone=detector.backbone_name,
+                        scorer=name,
+                        on=look,
+                        budget=detector.budget.text,
+                        folds=2,  # they are here for their scores; five folds of an autoencoder take minutes
+                        seed=detector.seed,
+                    )
+                )
+            except MissingExtraError as error:
+                nothing = FrameMetrics(None, None, None, 0, None, None)
+                missing.append(Row(f"{detector.backbone_name}, {name} on {look}", nothing, note=str(error)))
+    return others, missing
+
+
+def show(evaluation: Evaluation) -> None:
+    """The figures, for people."""
+    first = evaluation.rows[0].causal
+    title = f"{evaluation.dataset}: frame level, causal"
+    if first.micro_auc is not None:
+        title += (
+            f"; macro over the {first.macro_videos} of {counted(len(evaluation.samples), 'video')} with both classes"
+        )
+    print_comparison(title, evaluation.rows)
+    print(f"Threshold {evaluation.threshold:.4g} ({evaluation.threshold_says}).")
+    events = evaluation.rows[0].events
+    if events is not None:
+        delay = "" if events.median_delay_seconds is None else f", median delay {events.median_delay_seconds:.1f} s"
+        print(
+            f"Events at it: {events.found_events} of {events.truth_events} found{delay}; "
+            f"{counted(events.false_alarms, 'false alarm')} in {events.normal_hours * 60:.1f} minutes without anything "
+            "unusual."
+        )
+    loo = evaluation.leave_one_out
+    if loo is not None:
+        low, high = loo.interval
+        allowed = "is a share of scores, not a rate" if loo.expected is None else f"allows {number(loo.expected)}"
+        print(
+            f"Each usual video by a detector of the others: {counted(loo.false_alarms, 'false alarm')} in "
+            f"{loo.hours * 60:.1f} minutes (95% Poisson interval {low:.2f} to {high:.2f}); the budget {loo.budget} "
+            f"{allowed}."
+        )
+    if evaluation.frames_per_second is not None:
+        print(f"Decode to score: {evaluation.frames_per_second:.0f} frames/s.")

@@ -1,0 +1,114 @@
+"""`oddwatch learn`: usual video -> a detector folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
+from oddwatch.detector import Detector, On
+from oddwatch.errors import DetectorError, NotEnoughVideoError, UsageError, VideoError
+from oddwatch.video import display_name, list_videos
+
+Videos = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VIDEO...", help="Files, folders of files, folders of numbered frames, lists of these (.txt), URLs."
+    ),
+]
+Fps = Annotated[
+    float | None, typer.Option("--fps", metavar="RATE", help="Frames per second of folders of numbered frames.")
+]
+Backbone = Annotated[
+    str, typer.Option("--backbone", metavar="NAME", help="What turns video into embeddings (see: oddwatch backbones).")
+]
+ScorerName = Annotated[
+    str,
+    typer.Option(
+        "--scorer", metavar="NAME", help="What scores them (see: oddwatch scorers); auto: what suits the backbone."
+    ),
+]
+OnWhat = Annotated[
+    On,
+    typer.Option(
+        "--on",
+        metavar="auto|vector|grid",
+        help="Score the whole frame (vector) or its places (grid); auto: places where there are any.",
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option("--budget", metavar="BUDGET", help="False alarms allowed: 2/day, 1/hour, 3/week; or a share: 1%."),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Fixes everything that is random.")]
+
+
+def learn(
+    videos: Videos,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
+    backbone: Backbone = "motion",
+    scorer: ScorerName = "auto",
+    on: OnWhat = "auto",
+    budget: Budget = "2/day",
+    fps: Fps = None,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Take the folder that a video lies in as its class (walk/1.mp4: walk).")
+    ] = False,
+    seed: Seed = 42,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
+) -> None:
+    """Learn from video in which nothing unusual happens."""
+    detector = Detector(backbone=backbone, scorer=scorer, on=on, budget=budget, seed=seed)
+    if out.exists() and not (out / "detector.json").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DetectorError(f"{out} is not a detector and not empty: give --out a new folder")
+    listed = list_videos(videos).videos
+    require_fps(listed, fps)
+    labels = {path: Path(path).resolve().parent.name for path in listed} if classes else None
+    with progress_bar() as progress:
+        try:
+            detector.learn(videos, fps=fps, labels=labels, progress=progress)
+        except VideoError:
+            say_failures(detector.failures[1:])
+            raise
+        except NotEnoughVideoError as error:
+            say_failures(detector.failures)
+            named = display_name(listed[0]) if len(listed) == 1 else counted(len(listed), "video")
+            raise NotEnoughVideoError(f"{named}: {error}") from error
+    detector.save(out)
+    say_failures(detector.failures)
+    used = detector.describe()["inputs"]
+    seconds = sum(entry["seconds"] for entry in used)
+    threshold = detector.threshold
+    if as_json:
+        print_json(
+            {
+                "detector": str(out),
+                "backbone": detector.backbone_name,
+                "scorer": detector.scorer_name,
+                "on": detector.on,
+                "videos": len(used),
+                "seconds": round(seconds, 3),
+                "threshold": {"value": threshold.value, "says": threshold.says, "extrapolated": threshold.extrapolated},
+                "failures": failures_json(detector.failures),
+            }
+        )
+    else:
+        print(f"Learned from {counted(len(used), 'video')}, {seconds / 60:.1f} minutes: {detector.name}.")
+        print(f"Threshold {threshold.value:.4g} ({threshold.says}).")
+        print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
+    if detector.failures:
+        raise typer.Exit(1)
+
+
+def require_fps(videos: Sequence[str], fps: float | None) -> None:
+    """Raises UsageError before any work: for a rate that is none, and for a folder of frames whose rate is missing."""
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise UsageError(f"--fps must be a positive number, got {fps:g}")
+    folder = next((video for video in videos if os.path.isdir(video)), None)
+    if fps is None and folder is not None:
+        raise UsageError(f"{folder}: a folder of frames does not say how fast it was filmed: give --fps")

@@ -1,0 +1,59 @@
+"""Runs the command `oddwatch`: in this process, where the noise of decoders is caught too, or as a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from oddwatch.cli import app
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Runner:
+    """`oddwatch(*arguments)` runs a command in this process."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def __call__(self, *arguments: object) -> Ran:
+        self._capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app([str(argument) for argument in arguments], prog_name="oddwatch")
+        out, err = self._capture.readouterr()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return Ran(code or 0, out, err)
+
+
+def start(
+    *arguments: object, cwd: Path | None = None, temporary: Path | None = None, stdout: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """Start `python -m oddwatch` as a process of its own. temporary: where its temporary files go."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    if temporary is not None:
+        environment["TMPDIR"] = str(temporary)
+    command = [sys.executable, "-m", "oddwatch", *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="surrogateescape"
+    )
+
+
+def finish(process: subprocess.Popen[str], *, limit_seconds: float = 60) -> Ran:
+    """Wait for a process that `start` started."""
+    out, err = process.communicate(timeout=limit_seconds)
+    return Ran(process.returncode, out or "", err)
