@@ -7,12 +7,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import av
 import numpy as np
 import pytest
 from command_line import Ran, Runner, finish, start
+from small_disk import no_file_above
 from small_videos import images, write
 from video_files import cut_off, damage, write_frames, write_sound, write_video
 
@@ -387,17 +386,6 @@ def test_learn_does_not_write_into_a_folder_of_something_else(oddwatch: Runner, 
 
 
 # a full disk
-
-
-@contextmanager
-def no_file_above(most_bytes: int) -> Iterator[None]:
-    """The system refuses to let any file of this process grow further: real failed writes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def limited(of: Callable[..., Any], most_bytes: int) -> Callable[..., Any]:

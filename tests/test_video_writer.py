@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import resource
-import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from small_disk import no_file_above
 from video_files import numbered_image, numbered_images, read_number
 
 from oddwatch.errors import UsageError, VideoError
@@ -173,23 +172,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         pass
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files cannot grow past 10 kB, which fails like a full disk, at whatever write reaches it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.usefixtures("small_disk")
 @pytest.mark.parametrize("images", [1, 4, 100])
 def test_a_full_disk(tmp_path: Path, images: int) -> None:
     """With few images it is full only when the file is finished."""
     noise = np.random.default_rng(0).integers(0, 256, (images, 240, 320, 3), dtype=np.uint8)
-    with pytest.raises(VideoError) as caught:
+    with no_file_above(10_000), pytest.raises(VideoError) as caught:
         write(tmp_path / "a.mp4", noise)
     assert str(caught.value) == f"{tmp_path}/a.mp4: the disk is full (write it to another place, or free some space)"
     assert list(tmp_path.iterdir()) == []
