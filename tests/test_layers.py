@@ -49,7 +49,7 @@ EVERYONE_MAY_IMPORT = {"errors"}
 """The one exception to the table: the tree of errors, inside layer 0 too."""
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
-ON_DEMAND = {"jinja2", "matplotlib", "pandas", "torch"}
+ON_DEMAND = {"jinja2", "matplotlib", "torch"}
 """Libraries of the extras: imported inside functions, so that every module imports without them."""
 SLOW_TO_IMPORT = ON_DEMAND | {"av", "cv2", "scipy", "sklearn"}
 MAX_LINES = 500

@@ -429,6 +429,7 @@ def test_the_published_hyperparameters_are_the_defaults(monkeypatch: pytest.Monk
         "step_size": 10,
         "gamma": 0.1,
         "seed": 42,
+        "max_rows": 5_000,
     }
     rates: list[float] = []
     adam = torch.optim.Adam
@@ -522,6 +523,7 @@ def test_what_others_seeded_does_not_change_what_is_learned() -> None:
         {"learning_rate": 0.0},
         {"step_size": 0},
         {"gamma": 0.0},
+        {"max_rows": 1},
     ],
 )
 def test_hyperparameters_out_of_range(options: dict[str, Any]) -> None:

@@ -50,13 +50,19 @@ def annotate(
     with open_video(video, fps=fps) as source:
         name, duration_seconds = source.info.name, source.info.duration_seconds
         with VideoWriter(out_path, fps=source.info.fps or _DEFAULT_FPS) as writer:
-            canvas: Canvas | None = None
-            for frame, seen in watcher.watch(prefetch(source, frames=2 * BATCH_FRAMES), name):
-                canvas = canvas or Canvas(frame.image, level)
-                writer.write(canvas.draw(frame, seen), time_seconds=frame.time_seconds)
+            watched = watcher.watch(prefetch(source, frames=2 * BATCH_FRAMES), name)
+            for frame in prefetch(_drawn(watched, level)):  # draws while the writer encodes
+                writer.write(frame.image, time_seconds=frame.time_seconds)
                 if progress and frame.index % BATCH_FRAMES == 0:
                     progress(name, frame.time_seconds, duration_seconds)
     return tuple(events)
+
+
+def _drawn(watched: Iterator[tuple[Frame, Seen]], threshold: float) -> Iterator[Frame]:
+    canvas: Canvas | None = None
+    for frame, seen in watched:
+        canvas = canvas or Canvas(frame.image, threshold)
+        yield replace(frame, image=canvas.draw(frame, seen))
 
 
 class _Watcher:

@@ -62,6 +62,8 @@ class Canvas:
         self._width = max(self._size[0], LEAST_WIDTH_PX)
         self._unit = min(self._width / LEAST_WIDTH_PX, 3.0)
         self._banner_height, self._panel_height = round(34 * self._unit), round(76 * self._unit)
+        rows = self._banner_height + self._size[1] + self._panel_height
+        self._empty: Image = np.full((rows, self._width, 3), _PANEL, dtype=np.uint8)
         self._threshold = threshold
         self._history: deque[tuple[float, float, bool]] = deque(maxlen=_MOST_HISTORY)
 
@@ -73,8 +75,7 @@ class Canvas:
         if seen.box is not None:
             picture = picture.copy()
             draw_box(picture, seen.box)
-        height = self._banner_height + self._size[1] + self._panel_height
-        canvas = np.full((height, self._width, 3), _PANEL, dtype=np.uint8)
+        canvas = self._empty.copy()
         left = (self._width - self._size[0]) // 2
         canvas[self._banner_height : self._banner_height + self._size[1], left : left + self._size[0]] = picture
         self._banner(canvas[: self._banner_height], frame.time_seconds, seen)

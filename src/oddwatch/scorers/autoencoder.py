@@ -25,13 +25,12 @@ class AutoencoderScorer(Scorer):
     layer is linear. Trained on the summed squared error with Adam and StepLR. Training and its order are seeded, and
     scoring is in evaluation mode. hidden: sizes from the input to the latent, two or three layers in the article
     (384, 256, 128 for embeddings of 512 values). step_size, gamma: epochs between, and factor of, the learning rate's
-    steps. Raises MissingExtraError without torch.
+    steps. max_rows: embeddings that a detector samples to teach it. Raises MissingExtraError without torch.
     """
 
     name = "autoencoder"
     summary = "reconstruction error of an autoencoder on embeddings: the published method; needs torch"
     paper = "Randellini, Video anomaly detection with pretrained space-time models, 2023"
-    max_rows = 5_000
 
     def __init__(
         self,
@@ -44,9 +43,10 @@ class AutoencoderScorer(Scorer):
         step_size: int = 10,
         gamma: float = 0.1,
         seed: int = 42,
+        max_rows: int = 5_000,
     ) -> None:
-        if not hidden or min(hidden) < 1 or min(epochs, step_size) < 1 or batch_size < 2:
-            raise ValueError("hidden, epochs and step_size are at least 1, batch_size at least 2 (BatchNorm)")
+        if not hidden or min(hidden) < 1 or min(epochs, step_size) < 1 or min(batch_size, max_rows) < 2:
+            raise ValueError("hidden, epochs, step_size are at least 1, batch_size, max_rows at least 2 (BatchNorm)")
         if not (0 <= dropout < 1 and learning_rate > 0 and gamma > 0):
             raise ValueError("dropout is in [0, 1), learning_rate and gamma are above 0")
         if find_spec("torch") is None:  # known before hours of video are embedded, and without the seconds of an import
@@ -60,7 +60,9 @@ class AutoencoderScorer(Scorer):
             "step_size": step_size,
             "gamma": gamma,
             "seed": seed,
+            "max_rows": max_rows,
         }
+        self.max_rows = max_rows
         self._network: nn.Module | None = None
         self.losses: list[float] = []
         """Mean error per row in each epoch of the last `fit`."""

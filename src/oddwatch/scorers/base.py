@@ -25,7 +25,7 @@ class Scorer(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str] = ""
-    max_rows: ClassVar[int] = 60_000
+    max_rows: int = 60_000
     """More rows than this add time to a fit rather than knowledge; whoever has more passes a sample."""
 
     columns: ClassVar[tuple[str, ...]] = ()
