@@ -25,7 +25,7 @@ demo: $(STAMP) ## Learn a rendered scene, find what is unusual in it, write a re
 	$(BIN)/oddwatch demo $(ARGS)
 
 test: $(STAMP) ## Run the default tests with coverage, on all cores
-	$(BIN)/python -m pytest --cov --numprocesses auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile $(ARGS)
 
 test-all: $(STAMP) ## Run the tests that `make test` leaves out (slow, service); a skip is a failure
 	$(BIN)/python -m pytest -m "slow or service" --no-skips $(ARGS)

@@ -1,4 +1,4 @@
-"""The demonstration: a short one here, and the real one among the slow tests."""
+"""The demonstration; a short one and the real one are slow tests."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AutoencoderScorer.__init__, "__kwdefaults__", {**DEFAULTS, "epochs": 2})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_a_short_demo_where_an_older_one_was(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out, usual = tmp_path / "out", tmp_path / "usual.mp4"

@@ -119,9 +119,9 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the two videos that the README speaks of, made the current one."""
     videos = tmp_path / "videos"
     videos.mkdir()
-    render(videos / "usual.mp4", Scene(place_seed=1, seed=1, seconds=30.0))
-    cyclist = PlannedEvent("cyclist", 6.0)
-    render(videos / "new.mp4", Scene(place_seed=1, seed=2, seconds=15.0, events=[cyclist]))
+    render(videos / "usual.mp4", Scene(place_seed=1, seed=1, seconds=20.0))
+    cyclist = PlannedEvent("cyclist", 5.0)
+    render(videos / "new.mp4", Scene(place_seed=1, seed=2, seconds=12.0, events=[cyclist]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
