@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from oddwatch.scorers.base import Arrays, Rows, Scorer, checked
-from oddwatch.scorers.knn import coreset, squared_distances
+from oddwatch.scorers.knn import coreset
 from oddwatch.types import FloatArray
 
 ATTRIBUTES = ("speed", "velocity", "direction", "place", "rest")
@@ -140,14 +142,18 @@ class _Usual:
     moved: Rows
     rested: Rows
 
+    @cached_property
+    def tree(self) -> KDTree:
+        """Of `memory`. In four dimensions it is several times as fast as a matrix of all distances."""
+        return KDTree(self.memory)
+
 
 def _measure(usual: _Usual, rows: Rows) -> Rows:
     """(n, 5) attributes before scaling, >= 0."""
     expected = usual.trend[0] + rows[:, _Y] * usual.trend[1] + rows[:, _X] * usual.trend[2]
     speed = np.maximum(rows[:, _SPEED] - expected, 0) / usual.spread[0]
     points = _velocity_and_place(rows, usual.units)
-    nearest = [np.sqrt(squared.min(axis=1)) for squared in squared_distances(points, usual.memory)]
-    distance = np.concatenate(nearest) if nearest else np.zeros(0, np.float32)
+    distance = usual.tree.query(points)[0]
     velocity = distance * np.minimum(rows[:, _MOVING] / _CLEAR, 1)
     bins = _bins(rows)
     place = rows[:, _MOVING] * -np.log(np.maximum(usual.moved[bins], _NEVER))
