@@ -256,7 +256,7 @@ SCORE = ["score", "door", "a.mp4"]
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([*LEARN, "--backbone", "flow"], r"unknown backbone 'flow': choose one of motion, or module:Class"),
+        ([*LEARN, "--backbone", "flow"], r"unknown backbone 'flow': choose one of .*motion, .*or module:Class"),
         (
             [*LEARN, "--scorer", "forest"],
             r"unknown scorer 'forest': choose one of attributes, autoencoder, centroid, gaussian, knn, or module:Class",

@@ -22,7 +22,7 @@ FACADE = {PACKAGE, f"{PACKAGE}.__main__"}
 """They offer what is below, lazily, and hold nothing but the version."""
 
 MODULES = {
-    0: ["errors", "files", "registry", "torch_compat", "types"],
+    0: ["errors", "files", "registry", "torch_compat", "types", "windows"],
     1: [
         "augment",
         "backbones",
@@ -49,7 +49,7 @@ EVERYONE_MAY_IMPORT = {"errors"}
 """The one exception to the table: the tree of errors, inside layer 0 too."""
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
-ON_DEMAND = {"jinja2", "matplotlib", "torch"}
+ON_DEMAND = {"huggingface_hub", "jinja2", "matplotlib", "torch", "torchvision", "transformers"}
 """Libraries of the extras: imported inside functions, so that every module imports without them."""
 SLOW_TO_IMPORT = ON_DEMAND | {"av", "cv2", "scipy", "sklearn"}
 MAX_LINES = 500

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from small_backbones import any_small, parameters
 
 from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbone
 from oddwatch.backbones.motion import _SETTLE_SECONDS, CHANNELS, MotionBackbone
@@ -104,9 +105,9 @@ def walk() -> list[Frame]:
     return frames(every(1 / FPS, 21), rightwards)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=parameters(NAMES))
 def backbone(request: pytest.FixtureRequest) -> Backbone:
-    return build_backbone(request.param)
+    return any_small(request.param)
 
 
 # the contract
@@ -200,7 +201,7 @@ def test_the_record_says_what_it_is(name: str) -> None:
     record = backbone_class(name).record
     assert record.name == name
     assert record.summary
-    assert record.weights is None or record.licence
+    assert record.weights is None or record.weights.licence
 
 
 @pytest.mark.parametrize("name", NAMES)

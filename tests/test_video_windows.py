@@ -145,7 +145,7 @@ def test_only_the_frames_of_one_window_are_kept() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"frames_per_window": 0}, "frames_per_window must be at least 1, got 0"),
+        ({"frames_per_window": 0}, "items_per_window must be at least 1, got 0"),
         ({"length_seconds": 0.0}, "length_seconds must be a positive number"),
         ({"stride_seconds": -1.0}, "stride_seconds must be a positive number"),
         ({"stride_seconds": float("nan")}, "stride_seconds must be a positive number"),

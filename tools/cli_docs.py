@@ -24,8 +24,10 @@ def render() -> str:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     parts = [HEAD, _help()]
-    for name in group.commands:
+    for name, command in group.commands.items():
         parts += [f"## `oddwatch {name}`\n", _help(name)]
+        for inner in command.commands if isinstance(command, TyperGroup) else ():
+            parts += [f"### `oddwatch {name} {inner}`\n", _help(name, inner)]
     return "\n".join(parts)
 
 

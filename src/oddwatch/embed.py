@@ -48,6 +48,8 @@ def embed_video(
                 batch = []
         if batch and (embeddings := stream.push(batch)) is not None:
             yield source.info, embeddings
+        if (embeddings := stream.close()) is not None:
+            yield source.info, embeddings
 
 
 def too_short(name: str) -> VideoError:

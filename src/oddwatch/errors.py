@@ -38,6 +38,10 @@ class DetectorError(OddwatchError):
     """A detector folder that cannot be read or written, or a detector asked for what it was not learned for."""
 
 
+class WeightsError(OddwatchError):
+    """Pretrained weights that are not there, damaged, not what was published, or of another network."""
+
+
 class NotEnoughVideoError(OddwatchError):
     """Too little usual video to learn from or to calibrate on."""
 

@@ -9,6 +9,17 @@ from oddwatch.registry import build, find_class
 
 BACKBONES: dict[str, str] = {
     "motion": "oddwatch.backbones.motion:MotionBackbone",
+    "timesformer": "oddwatch.backbones.timesformer:TimeSformer",
+    "timesformer-hr": "oddwatch.backbones.timesformer:TimeSformerHR",
+    "timesformer-l": "oddwatch.backbones.timesformer:TimeSformerL",
+    "r2plus1d-18": "oddwatch.backbones.torchvision_video:R2Plus1D18",
+    "r3d-18": "oddwatch.backbones.torchvision_video:R3D18",
+    "mc3-18": "oddwatch.backbones.torchvision_video:MC318",
+    "s3d": "oddwatch.backbones.torchvision_video:S3D",
+    "mvit-v2-s": "oddwatch.backbones.torchvision_video:MViTV2S",
+    "swin3d-t": "oddwatch.backbones.torchvision_video:Swin3DT",
+    "swin3d-s": "oddwatch.backbones.torchvision_video:Swin3DS",
+    "swin3d-b": "oddwatch.backbones.torchvision_video:Swin3DB",
 }
 
 __all__ = ["BACKBONES", "Backbone", "BackboneRecord", "EmbeddingStream", "backbone_class", "build_backbone"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from oddwatch.backbones.weights import WeightsRecord
 from oddwatch.types import Embeddings, Frame
 
 
@@ -15,8 +16,8 @@ class BackboneRecord:
     """What there is to know about a backbone without building it.
 
     summary: one line for a table. vector_size: D. grid_size: d of the local vectors, None without a grid.
-    channels: names of the d local values when each has a meaning of its own. weights: where they come from, None when
-    it needs none. licence: of the weights. paper: whom to cite.
+    channels: names of the d local values when each has a meaning of its own. weights: those that are published, None
+    when it needs none. paper: whom to cite.
     """
 
     name: str
@@ -24,8 +25,7 @@ class BackboneRecord:
     vector_size: int
     grid_size: int | None
     channels: tuple[str, ...] = ()
-    weights: str | None = None
-    licence: str | None = None
+    weights: WeightsRecord | None = None
     paper: str = ""
 
 
@@ -36,6 +36,10 @@ class EmbeddingStream(ABC):
     def push(self, frames: Sequence[Frame]) -> Embeddings | None:
         """Embeddings that became known with these frames (in order of time), None when there are none yet."""
 
+    def close(self) -> Embeddings | None:
+        """What is left to say at the end of the video, None when nothing is. Nothing is pushed after it."""
+        return None
+
 
 class Backbone(ABC):
     """Turns video into embeddings. Options are keywords of the constructor and come back from `options()`."""
@@ -45,6 +49,10 @@ class Backbone(ABC):
     @abstractmethod
     def stream(self) -> EmbeddingStream:
         """A fresh state for one stream of video."""
+
+    def weights_sha256(self) -> str | None:
+        """What tells its weights from others, None when it has none. Raises WeightsError when they are not there."""
+        return None
 
     @abstractmethod
     def options(self) -> dict[str, Any]:

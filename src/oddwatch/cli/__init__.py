@@ -10,6 +10,7 @@ import warnings
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from oddwatch import __version__
 from oddwatch.cli import demo, evaluate, learn, names, score
@@ -29,7 +30,11 @@ app.command("demo", cls=Command)(demo.demo)
 app.command("learn", cls=Command)(learn.learn)
 app.command("score", cls=Command)(score.score)
 app.command("evaluate", cls=Command)(evaluate.evaluate)
-app.command("backbones", cls=Command)(names.backbones)
+backbones = typer.Typer(cls=TyperGroup, no_args_is_help=False, rich_markup_mode=None)
+backbones.callback(invoke_without_command=True)(names.backbones)
+backbones.command("show", cls=Command)(names.show_backbone)
+backbones.command("pull", cls=Command)(names.pull_backbone)
+app.add_typer(backbones, name="backbones")
 app.command("scorers", cls=Command)(names.scorers)
 
 

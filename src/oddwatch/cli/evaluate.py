@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddwatch.cli.learn import Backbone, Budget, Fps, OnWhat, ScorerName, Seed
+from oddwatch.cli.learn import Backbone, Budget, Fps, OnWhat, ScorerName, Seed, Weights, weights_option
 from oddwatch.cli.output import (
     counted,
     number,
@@ -37,6 +37,7 @@ def evaluate(
         typer.Option("--detector", metavar="DETECTOR", help="Score with this detector instead of learning one."),
     ] = None,
     backbone: Backbone = "motion",
+    weights: Weights = None,
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -60,7 +61,14 @@ def evaluate(
             raise UsageError("--detector brings its own backbone, scorer, on, budget and seed: leave them out")
         detector = Detector.load(detector_folder)
     else:
-        detector = Detector(backbone=backbone, scorer=scorer, on=on, budget=budget, seed=seed)
+        detector = Detector(
+            backbone=backbone,
+            backbone_options=weights_option(weights),
+            scorer=scorer,
+            on=on,
+            budget=budget,
+            seed=seed,
+        )
     require_extra()
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
@@ -107,6 +115,7 @@ def _others(detector: Detector) -> tuple[list[Detector], list[Row]]:
                 others.append(
                     Detector(
                         backbone=detector.backbone_name,
+                        backbone_options=detector.backbone.options(),
                         scorer=name,
                         on=look,
                         budget=detector.budget.text,

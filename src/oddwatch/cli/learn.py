@@ -27,6 +27,14 @@ Fps = Annotated[
 Backbone = Annotated[
     str, typer.Option("--backbone", metavar="NAME", help="What turns video into embeddings (see: oddwatch backbones).")
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="The backbone's weights in a file of yours (safetensors or a checkpoint) instead of the published ones.",
+    ),
+]
 ScorerName = Annotated[
     str,
     typer.Option(
@@ -52,6 +60,7 @@ def learn(
     videos: Videos,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
     backbone: Backbone = "motion",
+    weights: Weights = None,
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -63,7 +72,14 @@ def learn(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Learn from video in which nothing unusual happens."""
-    detector = Detector(backbone=backbone, scorer=scorer, on=on, budget=budget, seed=seed)
+    detector = Detector(
+        backbone=backbone,
+        backbone_options=weights_option(weights),
+        scorer=scorer,
+        on=on,
+        budget=budget,
+        seed=seed,
+    )
     if out.exists() and not (out / "detector.json").exists() and (not out.is_dir() or any(out.iterdir())):
         raise DetectorError(f"{out} is not a detector and not empty: give --out a new folder")
     listed = list_videos(videos).videos
@@ -103,6 +119,11 @@ def learn(
         print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
     if detector.failures:
         raise typer.Exit(1)
+
+
+def weights_option(weights: str | None) -> dict[str, str]:
+    """`--weights` as an option of a backbone."""
+    return {} if weights is None else {"weights": weights}
 
 
 def require_fps(videos: Sequence[str], fps: float | None) -> None:

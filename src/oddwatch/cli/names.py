@@ -2,31 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from oddwatch.backbones import BACKBONES, backbone_class
-from oddwatch.cli.output import print_descriptions, print_json
-from oddwatch.errors import MissingExtraError
+from oddwatch.backbones import BACKBONES, BackboneRecord, backbone_class, build_backbone
+from oddwatch.backbones.pretrained import PretrainedBackbone
+from oddwatch.backbones.weights import PUBLISHED, RANDOM, WeightsRecord, sha256_of
+from oddwatch.cli.output import counted, print_descriptions, print_json, print_table
+from oddwatch.errors import MissingExtraError, UsageError
 from oddwatch.scorers import SCORERS, scorer_class
 
+BackboneName = Annotated[str, typer.Argument(metavar="NAME", help="One of: oddwatch backbones.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
-def backbones(as_json: Json = False) -> None:
-    """List the backbones: what turns video into embeddings."""
+def backbones(context: typer.Context, as_json: Json = False) -> None:
+    """The backbones: what turns video into embeddings. Without a command, list them."""
+    if context.invoked_subcommand is not None:
+        return
     records = [backbone_class(name).record for name in BACKBONES]
     if as_json:
-        keys = ("name", "summary", "vector_size", "grid_size", "weights", "licence", "paper")
-        print_json({"backbones": [{key: getattr(r, key) for key in keys} for r in records]})
+        print_json({"backbones": [_backbone_json(r) for r in records]})
         return
     entries = []
     for r in records:
         grid = f"a grid of {r.grid_size} values per place" if r.grid_size else "no grid"
-        sizes = f"gives a vector of {r.vector_size} values and {grid}; weights: {r.weights or 'none needed'}"
+        sizes = f"gives a vector of {r.vector_size} values and {grid}; weights: {_weights(r.weights)}"
         entries.append((r.name, (r.summary, sizes, r.paper)))
     print_descriptions(entries)
+
+
+def show_backbone(
+    name: BackboneName,
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", min=0, help="Mark the last N as trainable, as fine-tuning would.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """List the parameters of a backbone without its classifier: index, name, shape, trainable; and totals."""
+    found = _pretrained(name, weights=RANDOM).backbone_parameters()
+    rows = [
+        (index, parameter_name, list(p.shape), index >= len(found) - last)
+        for index, (parameter_name, p) in enumerate(found)
+    ]
+    total = sum(p.numel() for _, p in found)
+    learns = sum(p.numel() for (_, p), row in zip(found, rows, strict=True) if row[3])
+    if as_json:
+        keys = ("index", "name", "shape", "trainable")
+        tensors = [dict(zip(keys, row, strict=True)) for row in rows]
+        print_json({"name": name, "tensors": tensors, "parameters": total, "trainable_parameters": learns})
+        return
+    cells = [(str(i), n, " x ".join(map(str, shape)), "yes" if t else "no") for i, n, shape, t in rows]
+    print_table(name, ("index", "name", "shape", "trainable"), cells, numbers=("index",))
+    print(f"{counted(len(rows), 'tensor')}, {total:,} parameters, {learns:,} of them trainable.")
+
+
+def pull_backbone(name: BackboneName) -> None:
+    """Fetch the weights of a backbone ahead of time, into the standard cache."""
+    made = _pretrained(name, weights=PUBLISHED)
+    path = made.weights_file()
+    assert path is not None
+    print(f"{path}: sha256 {sha256_of(path)}")
+
+
+def _pretrained(name: str, *, weights: str) -> PretrainedBackbone:
+    if not issubclass(backbone_class(name), PretrainedBackbone):
+        raise UsageError(f"{name} has no weights")
+    made = build_backbone(name, weights=weights)
+    assert isinstance(made, PretrainedBackbone)
+    return made
+
+
+def _weights(weights: WeightsRecord | None) -> str:
+    if weights is None:
+        return "none needed"
+    accuracy = "" if weights.top1 is None else f", {weights.top1:g}% of Kinetics-400"
+    return f"{weights}{accuracy}, {weights.licence}{' (NOT commercial)' if weights.non_commercial else ''}"
+
+
+def _backbone_json(record: BackboneRecord) -> dict[str, Any]:
+    keys = ("name", "summary", "vector_size", "grid_size", "paper")
+    weights = None if record.weights is None else asdict(record.weights)
+    return {**{key: getattr(record, key) for key in keys}, "weights": weights}
 
 
 def scorers(as_json: Json = False) -> None:

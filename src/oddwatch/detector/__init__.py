@@ -13,12 +13,12 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from oddwatch import __version__
-from oddwatch.backbones import backbone_class, build_backbone
+from oddwatch.backbones import Backbone, backbone_class, build_backbone
 from oddwatch.calibration import Budget, Calibration, Threshold
 from oddwatch.detector.folder import read_folder, write_folder
 from oddwatch.detector.learning import FittedScorer, Indices, hold_out, peak_boxes
 from oddwatch.embed import EmbeddingStore, Progress, StoredEmbeddings, embed_video, too_short
-from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
+from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError, WeightsError
 from oddwatch.grouping import Grouping, group, sustained_levels
 from oddwatch.scorers import SCORERS, build_scorer, scorer_class
 from oddwatch.scorers.centroid import CentroidScorer
@@ -323,7 +323,11 @@ class Detector:
     def describe(self) -> dict[str, Any]:
         """All settings and what it learned from, as JSON types."""
         return {
-            "backbone": {"name": self.backbone_name, "options": self.backbone.options()},
+            "backbone": {
+                "name": self.backbone_name,
+                "options": self.backbone.options(),
+                "weights_sha256": self.backbone.weights_sha256(),
+            },
             "scorer": {"name": self.scorer_name, "options": self._build_scorer().options, "on": self.on},
             "grouping": asdict(self.grouping),
             "budget": self.budget.text,
@@ -370,6 +374,7 @@ class Detector:
                 folds=record["folds"],
                 seed=record["seed"],
             )
+            _check_weights(detector.backbone, record["backbone"].get("weights_sha256"))
             state = record["state"]
             scorer = detector._build_scorer().restore(tensors["scorer"], state["scorer"])
             detector._fitted = FittedScorer(scorer, detector.on)
@@ -387,6 +392,16 @@ class Detector:
         except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
             raise DetectorError(f"{folder} is damaged: {error!r} (learn again or restore a copy)") from error
         return detector
+
+
+def _check_weights(backbone: Backbone, learned_with: str | None) -> None:
+    """Raises WeightsError when embeddings would not be those that the scorer knows."""
+    found = backbone.weights_sha256()
+    if found != learned_with:
+        raise WeightsError(
+            f"the weights of {backbone.record.name} are not those that this detector learned with (sha256 {found}, "
+            f"then {learned_with}): give those back, or learn again"
+        )
 
 
 def _suited(backbone: str, on: str) -> str:

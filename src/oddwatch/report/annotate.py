@@ -100,10 +100,12 @@ class _Watcher:
     def _scored(self, frames: Iterator[Frame], name: str) -> Iterator[tuple[list[Frame], ScoreTrack | None]]:
         """Frames in batches, each with the scores that became known with it."""
         stream, first = self._detector.backbone.stream(), 0
-        for batch in _batches(frames):
+        for batch, is_last in _batches(frames):
             if self._track is None:
-                embeddings = stream.push(batch)
-                yield batch, None if embeddings is None else self._detector.score_embeddings(embeddings, name)
+                known = [stream.push(batch), stream.close() if is_last else None]
+                embeddings = [e for e in known if e is not None]
+                scored = [self._detector.score_embeddings(e, name) for e in embeddings]
+                yield batch, ScoreTrack.concatenate(scored) if scored else None
             else:
                 until = batch[-1].time_seconds + _SAME_SECONDS
                 last = int(np.searchsorted(self._track.end_seconds, until, side="right"))
@@ -147,12 +149,13 @@ def _part(track: ScoreTrack, part: slice) -> ScoreTrack:
     )
 
 
-def _batches(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
+def _batches(frames: Iterator[Frame]) -> Iterator[tuple[list[Frame], bool]]:
+    """Frames in batches, and whether it is the last one."""
     batch: list[Frame] = []
     for frame in frames:
-        batch.append(frame)
         if len(batch) == BATCH_FRAMES:
-            yield batch
+            yield batch, False
             batch = []
+        batch.append(frame)
     if batch:
-        yield batch
+        yield batch, True

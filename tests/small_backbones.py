@@ -1,0 +1,45 @@
+"""Backbones that are quick enough to test: networks of random weights, small where their library lets them be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbone
+from oddwatch.backbones.clips import ClipBackbone
+from oddwatch.backbones.pretrained import PretrainedBackbone
+
+_TIMESFORMER = {"num_hidden_layers": 1, "intermediate_size": 64}
+SMALL: dict[str, dict[str, Any]] = {
+    **{f"timesformer{x}": {"frames": 4, "size_px": 32, "model": _TIMESFORMER} for x in ("", "-hr", "-l")},
+    **{f"{x}-18": {"frames": 4, "size_px": 32} for x in ("r2plus1d", "r3d", "mc3")},
+    "s3d": {"frames": 14, "size_px": 224},
+    "mvit-v2-s": {},
+    **{f"swin3d-{x}": {"frames": 4, "size_px": 64} for x in ("t", "s", "b")},
+}
+"""Options of the pretrained ones."""
+
+_LIKE_ANOTHER = {"timesformer-hr", "timesformer-l", "r3d-18", "mc3-18", "swin3d-s", "swin3d-b"}
+_NOT_SMALL = {"s3d", "mvit-v2-s"}
+CLIP_BACKBONES = [name for name in BACKBONES if issubclass(backbone_class(name), ClipBackbone)]
+
+
+def parameters(names: list[str]) -> list[Any]:
+    """Names for a fixture; those of one family but the first, and those that take long, are slow tests."""
+    slow = _LIKE_ANOTHER | _NOT_SMALL
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
+
+
+def small(name: str, **options: Any) -> PretrainedBackbone:
+    """A pretrained backbone, small and with random weights."""
+    made = build_backbone(name, **{"weights": "random", **SMALL[name], **options})
+    assert isinstance(made, PretrainedBackbone)
+    return made
+
+
+def any_small(name: str) -> Backbone:
+    """Any backbone of the table, with windows shorter than a second, one at a time."""
+    if name not in CLIP_BACKBONES:
+        return build_backbone(name)
+    return small(name, window_seconds=0.6, stride_seconds=0.3, batch=1)
