@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# Before anything loads OpenMP: the same sums on every machine, and several test runs side by side do not fight.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before anything loads OpenMP: the same sums on every machine, and test processes side by side do not fight for cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
 class _NoSkips:

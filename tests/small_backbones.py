@@ -14,13 +14,15 @@ _TIMESFORMER = {"num_hidden_layers": 1, "intermediate_size": 64}
 SMALL: dict[str, dict[str, Any]] = {
     **{f"timesformer{x}": {"frames": 4, "size_px": 32, "model": _TIMESFORMER} for x in ("", "-hr", "-l")},
     **{f"{x}-18": {"frames": 4, "size_px": 32} for x in ("r2plus1d", "r3d", "mc3")},
+    "slowfast-r50": {"frames": 8, "model": {"depths": [1, 1, 1, 1]}},
+    "slow-r50": {"frames": 4, "model": {"depths": [1, 1, 1, 1]}},
     "s3d": {"frames": 14, "size_px": 224},
     "mvit-v2-s": {},
     **{f"swin3d-{x}": {"frames": 4, "size_px": 64} for x in ("t", "s", "b")},
 }
 """Options of the pretrained ones."""
 
-_LIKE_ANOTHER = {"timesformer-hr", "timesformer-l", "r3d-18", "mc3-18", "swin3d-s", "swin3d-b"}
+_LIKE_ANOTHER = {"timesformer-hr", "timesformer-l", "r3d-18", "r2plus1d-18", "swin3d-s", "swin3d-b", "slow-r50"}
 _NOT_SMALL = {"s3d", "mvit-v2-s"}
 CLIP_BACKBONES = [name for name in BACKBONES if issubclass(backbone_class(name), ClipBackbone)]
 

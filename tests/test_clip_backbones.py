@@ -16,6 +16,7 @@ from small_videos import write
 from oddwatch.backbones import backbone_class, build_backbone
 from oddwatch.backbones.clips import ClipBackbone, ClipInput
 from oddwatch.backbones.pretrained import PretrainedBackbone
+from oddwatch.backbones.slowfast_network import pack_pathways
 from oddwatch.detector import Detector
 from oddwatch.embed import embed_video
 from oddwatch.errors import UsageError, WeightsError
@@ -72,9 +73,12 @@ def test_the_classifier_of_its_vector_is_the_librarys_own_forward(backbone: Pret
     order = (0, 1, 4, 2, 3) if transformers else (0, 4, 1, 2, 3)
     x = torch.from_numpy(clips).permute(order)
     with torch.inference_mode():
-        expected = network(x).logits if transformers else network(x)
+        given = pack_pathways(x) if backbone.record.name == "slowfast-r50" else x
+        expected = network(given).logits if transformers else network(given)
         v = torch.from_numpy(vector)
-        if backbone.record.name == "s3d":
+        if backbone.record.name.startswith("slow"):
+            found = network.get_submodule(f"{backbone.classifier}proj")(v)
+        elif backbone.record.name == "s3d":
             found = network.classifier(v[:, :, None, None, None]).flatten(1)
         else:
             found = getattr(network, backbone.classifier.rstrip("."))(v)
@@ -158,13 +162,13 @@ def test_other_attention(attention: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "tensors", "classifier"), [("r2plus1d-18", 111, 2), ("timesformer", 247, 2)])
-def test_full_size(name: str, tensors: int, classifier: int) -> None:
+@pytest.mark.parametrize(("name", "tensors"), [("r2plus1d-18", 111), ("slowfast-r50", 330), ("timesformer", 247)])
+def test_full_size(name: str, tensors: int) -> None:
     """The article's counts; and the whole network gives the sizes of its record."""
     made = build_backbone(name, weights="random")
     assert isinstance(made, PretrainedBackbone)
     assert len(made.backbone_parameters()) == tensors
-    assert len(list(made.network.parameters())) == tensors + classifier
+    assert len(list(made.network.parameters())) == tensors + 2
     i = made.input
     vector, grid = made.embed(np.zeros((1, i.frames, i.size_px, i.size_px, 3), np.float32))
     assert vector.shape == (1, made.record.vector_size)
@@ -224,9 +228,10 @@ def test_a_short_video_is_one_clip_of_all_of_it() -> None:
 def test_batches_do_not_change_embeddings(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", 4.0, seed=1)
     vectors = [
-        np.concatenate([e.vector for _, e in embed_video(str(path), small("r3d-18", batch=batch))]) for batch in (1, 3)
+        np.concatenate([found.vector for _, found in embed_video(str(path), small("timesformer", batch=batch))])
+        for batch in (1, 3)
     ]
-    assert vectors[0].shape == (3, 512)
+    assert vectors[0].shape == (3, 768)
     np.testing.assert_allclose(vectors[0], vectors[1], rtol=1e-5, atol=1e-6)
 
 

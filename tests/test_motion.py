@@ -1,4 +1,7 @@
-"""One contract for every backbone in the table, then what is particular to `motion`."""
+"""The contract of streams, then what is particular to `motion`.
+
+All clip backbones share one stream; two stand for them. What each family computes is in test_clip_backbones.py.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_backbones import any_small, parameters
+from small_backbones import any_small
 
 from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbone
 from oddwatch.backbones.motion import _SETTLE_SECONDS, CHANNELS, MotionBackbone
@@ -20,6 +23,7 @@ from oddwatch.errors import UsageError
 from oddwatch.types import Embeddings, FloatArray, Frame, Image
 
 NAMES = sorted(BACKBONES)
+SLOW = pytest.mark.slow
 WIDTH, HEIGHT, FPS = 160, 120, 10.0
 Positions = Callable[[float], tuple[float, float]]
 
@@ -105,7 +109,10 @@ def walk() -> list[Frame]:
     return frames(every(1 / FPS, 21), rightwards)
 
 
-@pytest.fixture(scope="module", params=parameters(NAMES))
+@pytest.fixture(
+    scope="module",
+    params=["motion", "timesformer", *(pytest.param(n, marks=SLOW) for n in ("r2plus1d-18", "slowfast-r50"))],
+)
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     return any_small(request.param)
 

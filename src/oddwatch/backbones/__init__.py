@@ -12,6 +12,8 @@ BACKBONES: dict[str, str] = {
     "timesformer": "oddwatch.backbones.timesformer:TimeSformer",
     "timesformer-hr": "oddwatch.backbones.timesformer:TimeSformerHR",
     "timesformer-l": "oddwatch.backbones.timesformer:TimeSformerL",
+    "slowfast-r50": "oddwatch.backbones.slowfast:SlowFastR50",
+    "slow-r50": "oddwatch.backbones.slowfast:SlowR50",
     "r2plus1d-18": "oddwatch.backbones.torchvision_video:R2Plus1D18",
     "r3d-18": "oddwatch.backbones.torchvision_video:R3D18",
     "mc3-18": "oddwatch.backbones.torchvision_video:MC318",
