@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from small_videos import ODD_SECONDS, write
+from small_videos import ODD_SECONDS, images, write
+from video_files import write_video
 
 import oddwatch
 from oddwatch.backbones import Backbone, BackboneRecord, EmbeddingStream, build_backbone
@@ -208,6 +209,22 @@ def test_a_failed_fit_leaves_what_was_learned(stored: StoredEmbeddings, left: Em
         detector.fit(stored.only())
     assert_equal(detector.score_embeddings(left, "left"), before)
     assert detector.threshold == threshold
+
+
+def test_a_recording_with_gaps_counts_what_it_shows(tmp_path: Path) -> None:
+    """As a recorder that motion triggers writes it: 10 s, a night, 10 s."""
+    pictures = [*images(20.0, seed=1)]
+    milliseconds = [100 * i + (30_000_000 if i >= 100 else 0) for i in range(len(pictures))]
+    video = write_video(tmp_path / "gaps.mkv", pictures, fps=10, milliseconds=milliseconds)
+    detector = Detector(scorer="gaussian", budget="1/hour").learn(video)
+    shown = 2 * 9.9
+    assert detector.describe()["inputs"][0]["seconds"] == pytest.approx(shown, abs=0.01)
+    assert detector.calibration.hours == pytest.approx(shown / 3600, rel=0.01)
+    track = detector.score(video)
+    assert track.seconds == pytest.approx(shown, abs=0.01)
+    # Low enough for all to be one event: the night is not part of it.
+    found = detector.events(track, threshold=1e-6)
+    assert [(round(e.start_seconds, 1), round(e.end_seconds, 1)) for e in found] == [(0.0, 9.9), (30010.0, 30019.9)]
 
 
 def test_labels_name_the_nearest_class(videos: Path) -> None:

@@ -22,7 +22,7 @@ from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, U
 from oddwatch.grouping import Grouping, group, sustained_levels
 from oddwatch.scorers import SCORERS, build_scorer, scorer_class
 from oddwatch.scorers.centroid import CentroidScorer
-from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo
+from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo, covered_seconds
 from oddwatch.video import display_name, list_videos
 
 On = Literal["auto", "vector", "grid"]
@@ -175,7 +175,7 @@ class Detector:
                 "name": v.name,
                 "label": v.label,
                 "sha256": v.sha256,
-                "seconds": round(float(stored.times[v.last - 1, 1] - stored.times[v.first, 0]), 3),
+                "seconds": round(covered_seconds(*stored.times[v.first : v.last].T), 3),
             }
             for v in stored.videos
         ]
