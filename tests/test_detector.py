@@ -706,12 +706,17 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def test_the_file_in_a_detector_is_not_the_detector(saved: Path) -> None:
+    with pytest.raises(DetectorError, match=rf"json is a file, and .* \(give its folder, {saved}\)"):
+        Detector.load(saved / "detector.json")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (shutil.rmtree, r"detector is not a detector: no such folder \(make one with oddwatch learn --out\)"),
         (lambda f: (f / "detector.json").unlink(), "detector is not a detector: it has no detector.json"),
-        (a_file_instead, "is not a detector|cannot be read"),
+        (a_file_instead, r"detector is a file, and a detector is a folder \(make one with oddwatch learn --out\)"),
         (lambda f: cut_in_half(f / "detector.json"), r"detector\.json is damaged"),
         (lambda f: (f / "detector.json").write_bytes(b"\xff\xfe\x00"), r"detector\.json is damaged"),
         (lambda f: (f / "detector.json").write_text("[]"), r"detector\.json is damaged"),

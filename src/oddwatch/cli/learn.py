@@ -12,7 +12,8 @@ import typer
 
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
 from oddwatch.detector import Detector, On
-from oddwatch.errors import DetectorError, NotEnoughVideoError, UsageError, VideoError
+from oddwatch.detector.folder import require_free
+from oddwatch.errors import NotEnoughVideoError, UsageError, VideoError
 from oddwatch.video import display_name, list_videos
 
 Videos = Annotated[
@@ -64,8 +65,7 @@ def learn(
 ) -> None:
     """Learn from video in which nothing unusual happens."""
     detector = Detector(backbone=backbone, scorer=scorer, on=on, budget=budget, seed=seed)
-    if out.exists() and not (out / "detector.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DetectorError(f"{out} is not a detector and not empty: give --out a new folder")
+    require_free(out)
     listed = list_videos(videos).videos
     require_fps(listed, fps)
     labels = {path: Path(path).resolve().parent.name for path in listed} if classes else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from oddwatch.types import Failure
 from oddwatch.video.names import display_name, is_numbered_image, is_url, is_video_file, visible_entries
+
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ def _expand(path: str, *, in_list: bool = False) -> Iterator[str | Failure]:
         yield path
     elif os.path.isdir(path):
         yield from _search(path)
+    elif (why := _kept_from(path)) is not None:
+        yield Failure(display_name(path), f"cannot be read: {why} (check its permissions)")
     elif not os.path.exists(path):
         yield Failure(display_name(path), "no such file or folder (check the path)")
     elif not path.lower().endswith(".txt"):
@@ -82,6 +87,13 @@ def _walk(folder: Path, seen: set[str]) -> Iterator[str | Failure]:
     except OSError as error:
         yield Failure(str(folder), f"the folder cannot be read: {error.strerror}")
         return
+    reasons = {entry: why for entry in entries if (why := _kept_from(entry)) is not None}
+    if entries and len(reasons) == len(entries):  # it can be listed but not entered
+        yield Failure(str(folder), f"the folder cannot be read: {reasons[entries[0]]}")
+        return
+    for entry, why in reasons.items():
+        yield Failure(str(entry), f"cannot be read: {why} (check its permissions)")
+    entries = [entry for entry in entries if entry not in reasons]
     if any(map(is_numbered_image, entries)) and not any(map(is_video_file, entries)):
         yield str(folder)
     for entry in entries:
@@ -89,3 +101,14 @@ def _walk(folder: Path, seen: set[str]) -> Iterator[str | Failure]:
             yield from _walk(entry, seen)
         elif is_video_file(entry):
             yield str(entry)
+
+
+def _kept_from(path: str | os.PathLike[str]) -> str | None:
+    """Why nothing can be known of a path, None where it can or where nothing is there."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return None if error.errno in _NOTHING_THERE else error.strerror or str(error)
+    except ValueError:  # a null character
+        return None
+    return None
