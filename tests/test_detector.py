@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from small_videos import ODD_SECONDS, images, write
-from video_files import write_video
+from video_files import write_frames, write_video
 
 import oddwatch
 from oddwatch.backbones import Backbone, BackboneRecord, EmbeddingStream, build_backbone
@@ -30,6 +30,7 @@ from oddwatch.embed import EmbeddingStore, StoredEmbeddings, embed_video
 from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
 from oddwatch.grouping import Grouping
 from oddwatch.scorers import SCORERS, scorer_class
+from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import Embeddings, Frame, ScoreTrack
 
 USUAL_SECONDS = 30.0
@@ -211,6 +212,19 @@ def test_a_failed_fit_leaves_what_was_learned(stored: StoredEmbeddings, left: Em
     assert detector.threshold == threshold
 
 
+def test_a_budget_given_to_learn_replaces_the_constructors(videos: Path, learned: Detector, tmp_path: Path) -> None:
+    detector = Detector(scorer="gaussian", budget="2/day", folds=3)
+    with pytest.raises(UsageError, match="budget 'often' is not understood"):
+        detector.learn("no such video", budget="often")
+    with pytest.raises(VideoError):
+        detector.learn("no such video", budget="1/week")
+    assert detector.budget.text == "2/day"  # nothing was learned with the other
+    detector.learn(videos / "usual.mp4", budget="1/hour")
+    assert detector.threshold == learned.threshold
+    detector.save(tmp_path / "detector")
+    assert Detector.load(tmp_path / "detector").budget.text == "1/hour"
+
+
 def test_a_recording_with_gaps_counts_what_it_shows(tmp_path: Path) -> None:
     """As a recorder that motion triggers writes it: 10 s, a night, 10 s."""
     pictures = [*images(20.0, seed=1)]
@@ -235,6 +249,17 @@ def test_labels_name_the_nearest_class(videos: Path) -> None:
     assert verdict.nearest_class == "run"
     assert verdict.distance == pytest.approx(0, abs=1e-5)
     assert [entry["label"] for entry in detector.describe()["inputs"]] == ["walk", "run"]
+
+
+def test_labels_know_a_video_by_any_of_its_names(videos: Path, tmp_path: Path) -> None:
+    os.symlink(videos, "linked")
+    detector = Detector(scorer="centroid", on="vector", folds=2)
+    other_names = {os.path.relpath(videos / "unseen.mp4"): "walk", "./linked/./fast.mp4": "run"}
+    detector.learn([videos / "unseen.mp4", "linked/fast.mp4"], labels=other_names)
+    assert [entry["label"] for entry in detector.describe()["inputs"]] == ["walk", "run"]
+    for wrong in ("fast.mp4", str(videos / "left.mp4")):
+        with pytest.raises(UsageError, match=rf"labels has '{wrong}', which is none of the videos to learn from"):
+            detector.learn(videos / "fast.mp4", labels={wrong: "run"})
 
 
 # clips
@@ -388,6 +413,19 @@ def test_a_scorer_that_needs_the_channels_of_a_grid_is_not_put_on_vectors() -> N
             Detector(scorer=scorer, on="vector")
 
 
+class Lights(CentroidScorer):
+    """A scorer of a user's own that knows what it looks at, which no backbone gives."""
+
+    name = "lights"
+    columns = ("red", "green", "y", "x")
+
+
+def test_a_users_own_scorer_gets_only_the_columns_that_it_needs() -> None:
+    for on in ("grid", "vector"):
+        with pytest.raises(UsageError, match=rf"scorer '{__name__}:Lights' does not suit motion on {on}: choose one"):
+            Detector(scorer=f"{__name__}:Lights", on=on)
+
+
 def test_before_learning_there_is_nothing_to_ask(videos: Path, tmp_path: Path, left: Embeddings) -> None:
     detector = Detector()
     for call in (
@@ -529,6 +567,7 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
             "name": str(path),
             "label": "usual",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "fps": None,
             "seconds": pytest.approx(29.9),
         }
     ]
@@ -540,6 +579,12 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
     assert record["backbone"] == {"name": "motion", "options": learned.backbone.options()}
     assert record["grouping"] == asdict(Grouping())
     assert record["threshold"]["value"] == learned.threshold.value
+
+
+def test_inputs_say_how_fast_a_folder_of_frames_was_taken_to_be(tmp_path: Path, videos: Path) -> None:
+    write_frames(tmp_path / "frames", images(10.0, seed=1))
+    detector = Detector(scorer="centroid").learn([tmp_path / "frames", videos / "unseen.mp4"], fps=10.0)
+    assert [entry["fps"] for entry in detector.describe()["inputs"]] == [10.0, None]
 
 
 def test_a_loaded_detector_scores_videos_alike(saved: Path, learned: Detector, videos: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from oddwatch.errors import VideoError
 from oddwatch.types import Failure
-from oddwatch.video import Listing, list_videos, open_video
+from oddwatch.video import Listing, classes_by_folder, list_videos, open_video
 
 
 def make(*names: str) -> None:
@@ -88,6 +88,30 @@ def test_the_same_video_named_twice_comes_once() -> None:
     make("day/1.mp4", "day/2.mp4")
     os.symlink("1.mp4", "day/3.mp4")
     assert list_videos(["day/2.mp4", "day", "./day/1.mp4"]).videos == ("day/2.mp4", "day/1.mp4")
+
+
+def test_classes_are_the_first_folders_below_what_was_named() -> None:
+    make("days/walk/monday/1.mp4", "days/run/2.mp4", "days/3.mp4", "days/run/seq/f1.png", "elsewhere/4.mp4")
+    os.symlink("../../elsewhere/4.mp4", "days/run/link.mp4")
+    Path("list.txt").write_text("days/run\nelsewhere/4.mp4\n")
+    assert classes_by_folder(["days", "rtsp://camera/1"]) == {
+        "days/3.mp4": "days",
+        "days/run/2.mp4": "run",
+        "days/run/link.mp4": "run",
+        "days/run/seq": "run",
+        "days/walk/monday/1.mp4": "walk",
+    }
+    assert classes_by_folder(["list.txt"]) == {
+        "days/run/2.mp4": "run",
+        "days/run/link.mp4": "run",
+        "days/run/seq": "run",
+    }
+    os.chdir("days/run")
+    assert classes_by_folder(["2.mp4", "seq", "../../elsewhere"]) == {
+        "2.mp4": "run",
+        "seq": "run",
+        "../../elsewhere/4.mp4": "elsewhere",
+    }
 
 
 def test_links_in_a_circle_end() -> None:

@@ -14,7 +14,7 @@ from oddwatch.cli.output import counted, failures_json, print_json, progress_bar
 from oddwatch.detector import Detector, On
 from oddwatch.detector.folder import require_free
 from oddwatch.errors import NotEnoughVideoError, UsageError, VideoError
-from oddwatch.video import display_name, list_videos
+from oddwatch.video import classes_by_folder, display_name, list_videos
 
 Videos = Annotated[
     list[str],
@@ -58,7 +58,11 @@ def learn(
     budget: Budget = "2/day",
     fps: Fps = None,
     classes: Annotated[
-        bool, typer.Option("--classes", help="Take the folder that a video lies in as its class (walk/1.mp4: walk).")
+        bool,
+        typer.Option(
+            "--classes",
+            help="Take the first folder below the named one as the class of a video; of a file the folder it lies in.",
+        ),
     ] = False,
     seed: Seed = 42,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
@@ -68,7 +72,7 @@ def learn(
     require_free(out)
     listed = list_videos(videos).videos
     require_fps(listed, fps)
-    labels = {path: Path(path).resolve().parent.name for path in listed} if classes else None
+    labels = classes_by_folder(videos) if classes else None
     with progress_bar() as progress:
         try:
             detector.learn(videos, fps=fps, labels=labels, progress=progress)
