@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +292,46 @@ def test_a_folder_that_is_no_data_set(oddwatch: Runner) -> None:
     assert not Path("new").exists()
 
 
+@pytest.fixture
+def locked(usual: Path, oddwatch: Runner) -> Iterator[str]:
+    """A folder that cannot be entered: the super-user, who may enter all, is somebody else meanwhile."""
+    Path("locked/data/train").mkdir(parents=True)
+    shutil.copy(usual, "locked/data/train/1.mp4")
+    Path("locked").chmod(0)
+    assert oddwatch("demo", "--out", usual).code == 1  # imports what commands import late, while it can be read
+    is_root = os.geteuid() == 0
+    if is_root:
+        for folder in (Path.cwd(), *Path.cwd().parents[:2]):
+            folder.chmod(0o755)
+        os.seteuid(65534)
+    yield "locked"
+    if is_root:
+        os.seteuid(0)
+    Path("locked").chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_entered(oddwatch: Runner, locked: str) -> None:
+    video, new = f"{locked}/data/train/1.mp4", f"{locked}/new"
+    denied = "Permission denied"
+    assert_one_line(
+        oddwatch("learn", "1.mp4", "--out", new), rf"{new} cannot be used: {denied} \(.*choose another --out\)"
+    )
+    assert_one_line(
+        oddwatch("learn", video, "--out", "door"), rf"{video}: cannot be read: {denied} \(check its permissions\)"
+    )
+    assert_one_line(
+        oddwatch("evaluate", "folder", f"{locked}/data", "--out", "new"),
+        rf"folder: {locked}/data cannot be read: {denied} \(check its permissions\)",
+    )
+    assert_one_line(
+        oddwatch("evaluate", "folder", ".", "--out", new),
+        rf"--out {new} cannot be used: {denied} \(choose another\)",
+        code=2,
+    )
+    assert_one_line(oddwatch("demo", "--out", new), rf"{new} cannot be used: {denied} \(choose another --out\)")
+    assert_one_line(oddwatch("score", f"{locked}/door", "1.mp4"), rf"{locked}/door/.* cannot be read: {denied} \(.*\)")
+
+
 # detector folders
 
 
@@ -311,6 +351,11 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def break_nothing(door: Path) -> None:
     shutil.rmtree(door)
+
+
+def break_file(door: Path) -> None:
+    shutil.rmtree(door)
+    door.touch()
 
 
 def break_emptied(door: Path) -> None:
@@ -357,6 +402,7 @@ def break_parts(door: Path) -> None:
         (break_emptied, r"door is not a detector: it has no detector\.json \(make one with oddwatch learn --out\)"),
         (break_json_missing, r"door is not a detector: it has no detector\.json \(make one with .*\)"),
         (break_json_unreadable, r"door/detector\.json cannot be read: .* \(check its permissions\)"),
+        (break_file, r"door is a file, and a detector is a folder \(make one with oddwatch learn --out\)"),
         (break_json_half, r"door/detector\.json is damaged, .*: learn again or restore a copy"),
         (break_tensors_missing, r"door/scorer-.*\.safetensors cannot be read: .*: learn again or restore a copy"),
         (break_tensors_half, r"door/scorer-.*\.safetensors is damaged, .*: learn again or restore a copy"),

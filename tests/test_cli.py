@@ -186,6 +186,14 @@ def test_folders_are_classes_and_the_clip_way_names_the_nearest(
     said = json.loads(oddwatch_("score", "door", "walk/1.mp4", "rush/1.mp4", "--unit", "clip", "--json").out)
     assert [clip["nearest_class"] for clip in said["clips"]] == ["walk", "rush"]
     assert [clip["centroid_distance"] for clip in said["clips"]] == pytest.approx([0, 0], abs=1e-5)
+    os.makedirs("all/rush/monday")
+    shutil.copy("rush/1.mp4", "all/rush/monday/1.mp4")
+    shutil.copytree("walk", "all/walk")
+    shutil.copytree("rush", "other")
+    Path("list.txt").write_text("all\nother/1.mp4\n")
+    assert oddwatch_("learn", "list.txt", "--classes", "--out", "door", *options).code == 0
+    labels = {one["name"]: one["label"] for one in Detector.load("door").describe()["inputs"]}
+    assert labels == {"all/rush/monday/1.mp4": "rush", "all/walk/1.mp4": "walk", "other/1.mp4": "other"}
     os.chdir("rush")
     assert oddwatch_("learn", "1.mp4", "--classes", "--out", "../door", *options).code == 0
     assert {one["label"] for one in Detector.load("../door").describe()["inputs"]} == {"rush"}

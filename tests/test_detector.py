@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from small_videos import ODD_SECONDS, write
+from small_videos import ODD_SECONDS, images, write
+from video_files import write_frames, write_video
 
 import oddwatch
 from oddwatch.backbones import Backbone, BackboneRecord, EmbeddingStream, build_backbone
@@ -29,6 +30,7 @@ from oddwatch.embed import EmbeddingStore, StoredEmbeddings, embed_video
 from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
 from oddwatch.grouping import Grouping
 from oddwatch.scorers import SCORERS, scorer_class
+from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import Embeddings, Frame, ScoreTrack
 
 USUAL_SECONDS = 30.0
@@ -210,6 +212,35 @@ def test_a_failed_fit_leaves_what_was_learned(stored: StoredEmbeddings, left: Em
     assert detector.threshold == threshold
 
 
+def test_a_budget_given_to_learn_replaces_the_constructors(videos: Path, learned: Detector, tmp_path: Path) -> None:
+    detector = Detector(scorer="gaussian", budget="2/day", folds=3)
+    with pytest.raises(UsageError, match="budget 'often' is not understood"):
+        detector.learn("no such video", budget="often")
+    with pytest.raises(VideoError):
+        detector.learn("no such video", budget="1/week")
+    assert detector.budget.text == "2/day"  # nothing was learned with the other
+    detector.learn(videos / "usual.mp4", budget="1/hour")
+    assert detector.threshold == learned.threshold
+    detector.save(tmp_path / "detector")
+    assert Detector.load(tmp_path / "detector").budget.text == "1/hour"
+
+
+def test_a_recording_with_gaps_counts_what_it_shows(tmp_path: Path) -> None:
+    """As a recorder that motion triggers writes it: 10 s, a night, 10 s."""
+    pictures = [*images(20.0, seed=1)]
+    milliseconds = [100 * i + (30_000_000 if i >= 100 else 0) for i in range(len(pictures))]
+    video = write_video(tmp_path / "gaps.mkv", pictures, fps=10, milliseconds=milliseconds)
+    detector = Detector(scorer="gaussian", budget="1/hour").learn(video)
+    shown = 2 * 9.9
+    assert detector.describe()["inputs"][0]["seconds"] == pytest.approx(shown, abs=0.01)
+    assert detector.calibration.hours == pytest.approx(shown / 3600, rel=0.01)
+    track = detector.score(video)
+    assert track.seconds == pytest.approx(shown, abs=0.01)
+    # Low enough for all to be one event: the night is not part of it.
+    found = detector.events(track, threshold=1e-6)
+    assert [(round(e.start_seconds, 1), round(e.end_seconds, 1)) for e in found] == [(0.0, 9.9), (30010.0, 30019.9)]
+
+
 def test_labels_name_the_nearest_class(videos: Path) -> None:
     usual, odd = str(videos / "unseen.mp4"), str(videos / "fast.mp4")
     detector = Detector(scorer="gaussian", on="vector", folds=2).learn([usual, odd], labels={usual: "walk", odd: "run"})
@@ -218,6 +249,17 @@ def test_labels_name_the_nearest_class(videos: Path) -> None:
     assert verdict.nearest_class == "run"
     assert verdict.distance == pytest.approx(0, abs=1e-5)
     assert [entry["label"] for entry in detector.describe()["inputs"]] == ["walk", "run"]
+
+
+def test_labels_know_a_video_by_any_of_its_names(videos: Path, tmp_path: Path) -> None:
+    os.symlink(videos, "linked")
+    detector = Detector(scorer="centroid", on="vector", folds=2)
+    other_names = {os.path.relpath(videos / "unseen.mp4"): "walk", "./linked/./fast.mp4": "run"}
+    detector.learn([videos / "unseen.mp4", "linked/fast.mp4"], labels=other_names)
+    assert [entry["label"] for entry in detector.describe()["inputs"]] == ["walk", "run"]
+    for wrong in ("fast.mp4", str(videos / "left.mp4")):
+        with pytest.raises(UsageError, match=rf"labels has '{wrong}', which is none of the videos to learn from"):
+            detector.learn(videos / "fast.mp4", labels={wrong: "run"})
 
 
 # clips
@@ -371,6 +413,19 @@ def test_a_scorer_that_needs_the_channels_of_a_grid_is_not_put_on_vectors() -> N
             Detector(scorer=scorer, on="vector")
 
 
+class Lights(CentroidScorer):
+    """A scorer of a user's own that knows what it looks at, which no backbone gives."""
+
+    name = "lights"
+    columns = ("red", "green", "y", "x")
+
+
+def test_a_users_own_scorer_gets_only_the_columns_that_it_needs() -> None:
+    for on in ("grid", "vector"):
+        with pytest.raises(UsageError, match=rf"scorer '{__name__}:Lights' does not suit motion on {on}: choose one"):
+            Detector(scorer=f"{__name__}:Lights", on=on)
+
+
 def test_before_learning_there_is_nothing_to_ask(videos: Path, tmp_path: Path, left: Embeddings) -> None:
     detector = Detector()
     for call in (
@@ -512,6 +567,7 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
             "name": str(path),
             "label": "usual",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "fps": None,
             "seconds": pytest.approx(29.9),
         }
     ]
@@ -523,6 +579,12 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
     assert record["backbone"] == {"name": "motion", "options": learned.backbone.options()}
     assert record["grouping"] == asdict(Grouping())
     assert record["threshold"]["value"] == learned.threshold.value
+
+
+def test_inputs_say_how_fast_a_folder_of_frames_was_taken_to_be(tmp_path: Path, videos: Path) -> None:
+    write_frames(tmp_path / "frames", images(10.0, seed=1))
+    detector = Detector(scorer="centroid").learn([tmp_path / "frames", videos / "unseen.mp4"], fps=10.0)
+    assert [entry["fps"] for entry in detector.describe()["inputs"]] == [10.0, None]
 
 
 def test_a_loaded_detector_scores_videos_alike(saved: Path, learned: Detector, videos: Path) -> None:
@@ -689,12 +751,17 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def test_the_file_in_a_detector_is_not_the_detector(saved: Path) -> None:
+    with pytest.raises(DetectorError, match=rf"json is a file, and .* \(give its folder, {saved}\)"):
+        Detector.load(saved / "detector.json")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (shutil.rmtree, r"detector is not a detector: no such folder \(make one with oddwatch learn --out\)"),
         (lambda f: (f / "detector.json").unlink(), "detector is not a detector: it has no detector.json"),
-        (a_file_instead, "is not a detector|cannot be read"),
+        (a_file_instead, r"detector is a file, and a detector is a folder \(make one with oddwatch learn --out\)"),
         (lambda f: cut_in_half(f / "detector.json"), r"detector\.json is damaged"),
         (lambda f: (f / "detector.json").write_bytes(b"\xff\xfe\x00"), r"detector\.json is damaged"),
         (lambda f: (f / "detector.json").write_text("[]"), r"detector\.json is damaged"),

@@ -218,6 +218,15 @@ def test_a_stretch_that_the_end_of_the_track_cuts_off_counts_as_far_as_it_was_se
     assert sustained_levels(track([0, 6, 6, 9]), 5.0, Grouping(release=1.0, min_seconds=3.0)) == [6]
 
 
+def test_a_level_does_not_last_across_a_gap() -> None:
+    starts = np.array([0.0, 1.0, 2.0, 3.0, 60.0, 61.0])
+    high = ScoreTrack("a", starts, starts + 1, np.array([6.0, 6.0, 9.0, 9.0, 9.0, 9.0]))
+    grouping = Grouping(release=1.0, min_seconds=3.0)
+    assert sustained_levels(high, 5.0, grouping) == [6]  # 9 lasts 2 s twice
+    assert group(high, 6.0, grouping)
+    assert not group(high, 6.1, grouping)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_an_event_is_raised_at_its_level_and_not_above(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -64,6 +64,26 @@ def test_few_videos_are_cut_to_pieces_of_ten_seconds_and_many_are_not_cut() -> N
     assert [p.last - p.first for p in cut(made_up([25] * 12), 5)] == [250] * 12
 
 
+@pytest.mark.parametrize(
+    ("seconds_each", "folds"), [([600, *[10] * 14], 5), ([*[10] * 9, 90], 5), ([8] * 5 + [200] + [8] * 6, 3)]
+)
+def test_a_long_video_among_many_short_ones_is_cut_too(seconds_each: list[float], folds: int) -> None:
+    pieces = cut(made_up(seconds_each), folds)
+    fair = sum(seconds_each) * 10 / folds
+    held_out = [sum(p.last - p.first for p in pieces if p.fold == fold) for fold in range(folds)]
+    assert max(held_out) < 1.3 * fair
+    assert min(held_out) > 0.7 * fair
+    longest = int(np.argmax(seconds_each))
+    assert {p.last - p.first for p in pieces if p.video == longest} <= {99, 100, 101}
+    assert all(p.last - p.first == 10 * seconds_each[p.video] for p in pieces if p.video != longest)
+
+
+def test_pieces_are_of_ten_seconds_of_video_whatever_the_gaps() -> None:
+    stored = made_up([100])
+    stored.times[500:] += 86_400  # nothing moved in front of the camera for a day
+    assert {p.last - p.first for p in cut(stored, 5)} == {100}
+
+
 def test_teachers_keep_two_seconds_away_from_what_is_held_out() -> None:
     stored = made_up([100, 100])
     pieces = cut(stored, 5)

@@ -141,7 +141,7 @@ class TestEventMetrics:
             # found late, twice | false alarm | found early | nothing raised
             [[event(12, 13), event(14, 15), event(40, 41)], [event(0, 6)], []],
             [[happened(10, 20)], [happened(5, 8)], [happened(1, 2)]],
-            durations_seconds=[60, 30, 10],
+            watched=[[(0, 60)], [(0, 30)], [(0, 10)]],
             threshold=0.5,
         )
         assert found.threshold == 0.5
@@ -152,16 +152,16 @@ class TestEventMetrics:
         assert found.median_delay_seconds == pytest.approx((2 + 0) / 2)
 
     def test_one_event_over_two_truth_events_finds_both(self) -> None:
-        found = event_metrics([[event(0, 9)]], [[happened(1, 2), happened(4, 5)]], durations_seconds=[9], threshold=1)
+        found = event_metrics([[event(0, 9)]], [[happened(1, 2), happened(4, 5)]], watched=[[(0, 9)]], threshold=1)
         assert (found.found_events, found.false_alarms) == (2, 0)
 
     def test_end_points_count(self) -> None:
-        found = event_metrics([[event(0, 1), event(2, 3)]], [[happened(1, 2)]], durations_seconds=[3], threshold=1)
+        found = event_metrics([[event(0, 1), event(2, 3)]], [[happened(1, 2)]], watched=[[(0, 3)]], threshold=1)
         assert (found.found_events, found.false_alarms) == (1, 0)
 
     def test_delay_counts_until_raised(self) -> None:
         videos = ([[event(9.9, 12)], [event(13, 15)]], [[happened(10, 20)]] * 2)
-        found = event_metrics(*videos, durations_seconds=[30, 30], threshold=1, raised_after_seconds=0.4)
+        found = event_metrics(*videos, watched=[[(0, 30)], [(0, 30)]], threshold=1, raised_after_seconds=0.4)
         assert found.median_delay_seconds == pytest.approx((0.3 + 3.4) / 2)
 
     def test_tolerance_reaches_after_the_end_only(self) -> None:
@@ -169,7 +169,7 @@ class TestEventMetrics:
             found = event_metrics(
                 [[event(start, end)]],
                 [[happened(10, 11)]],
-                durations_seconds=[20],
+                watched=[[(0, 20)]],
                 threshold=1,
                 tolerance_seconds=tolerance_seconds,
             )
@@ -181,18 +181,23 @@ class TestEventMetrics:
 
     def test_overlapping_truth_is_counted_once_in_time(self) -> None:
         truth = [[happened(2, 6), happened(4, 8), happened(5, 6), happened(9, 99)]]
-        found = event_metrics([[]], truth, durations_seconds=[10], threshold=1)
+        found = event_metrics([[]], truth, watched=[[(0, 10)]], threshold=1)
         assert found.normal_hours * 3600 == pytest.approx(10 - 6 - 1)
 
+    def test_gaps_in_a_video_are_no_normal_time(self) -> None:
+        truth = [[happened(8, 12), happened(25, 26), happened(98, 103)]]
+        found = event_metrics([[]], truth, watched=[[(0, 10), (20, 30), (100, 110)]], threshold=1)
+        assert found.normal_hours * 3600 == pytest.approx((10 - 2) + (10 - 1) + (10 - 3))
+
     def test_undefined_is_none(self) -> None:
-        found = event_metrics([[]], [[]], durations_seconds=[0.0], threshold=1)
+        found = event_metrics([[]], [[]], watched=[[(0, 0.0)]], threshold=1)
         assert (found.recall, found.false_alarms_per_hour, found.median_delay_seconds) == (None, None, None)
-        found = event_metrics([[event(1, 2)]], [[happened(0, 5)]], durations_seconds=[5.0], threshold=1)
+        found = event_metrics([[event(1, 2)]], [[happened(0, 5)]], watched=[[(0, 5.0)]], threshold=1)
         assert (found.recall, found.false_alarms_per_hour) == (1.0, None)
 
     def test_refuses_lists_that_differ(self) -> None:
-        with pytest.raises(ValueError, match="'durations_seconds': 2"):
-            event_metrics([[]], [[]], durations_seconds=[1, 2], threshold=1)
+        with pytest.raises(ValueError, match="'watched': 2"):
+            event_metrics([[]], [[]], watched=[[(0, 1)], [(0, 2)]], threshold=1)
 
 
 class TestIntervalsFromLabels:

@@ -418,3 +418,56 @@ def test_a_stream_that_is_dropped_leaves_no_threads(walk: list[Frame]) -> None:
     while threading.active_count() > before and time.monotonic() < patience:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+# gaps: what a recorder that motion triggers leaves out
+
+
+def after_a_gap(gap_seconds: float, *, count: int = 12) -> list[Frame]:
+    """`count` frames to either side of a gap; the square walks on meanwhile, out of its window but not of the frame."""
+    times = [*every(1 / FPS, count), *(count / FPS + gap_seconds + every(1 / FPS, count))]
+    return [Frame(picture(t / 10 if t > count / FPS else t, rightwards), t, i) for i, t in enumerate(times)]
+
+
+def test_nothing_is_measured_across_a_gap() -> None:
+    given = after_a_gap(20.0)
+    found = embed(MotionBackbone(), given)
+    assert len(found) == len(given) - 2  # neither the first frame nor the first after the gap has one before it
+    assert (found.end_seconds - found.start_seconds).max() < 0.11
+    np.testing.assert_allclose(found.start_seconds[10:12], [1.0, 21.2])
+    alone = embed(MotionBackbone(), given[12:])
+    np.testing.assert_array_equal(found.vector[11:], alone.vector)  # nothing is carried from before
+
+
+@pytest.mark.parametrize("batch", [1, 5, 12, 13])
+def test_batches_change_nothing_at_a_gap(batch: int) -> None:
+    given = after_a_gap(20.0)
+    assert_equal(embed(MotionBackbone(), given, batch=batch), embed(MotionBackbone(), given))
+
+
+def test_a_short_stall_is_no_gap() -> None:
+    given = after_a_gap(0.8)
+    assert len(embed(MotionBackbone(), given)) == len(given) - 1
+
+
+@pytest.mark.parametrize(("spacing_seconds", "lost"), [(1.0, 1), (2.0, 2), (60.0, 2)])
+def test_frames_that_always_come_slowly_are_no_gaps(spacing_seconds: float, lost: int) -> None:
+    given = frames(every(spacing_seconds, 12), lambda t: (10 + 3 * t / spacing_seconds, 36))
+    slow = embed(MotionBackbone(), given)
+    assert len(slow) == len(given) - lost  # above a second the first pair cannot be told from a gap
+    assert channel(slow, "moving").max() > 0.5
+    missing = [frame for i, frame in enumerate(given) if i != 6]
+    assert len(embed(MotionBackbone(), missing)) == len(missing) - lost
+
+
+def test_a_gap_leaves_the_background() -> None:
+    """A bag that is put down during a gap rests there afterwards."""
+    before, after = every(0.25, 160), 100 + every(0.25, 24)
+    times = [*before, *after]
+    bag = frames(after, lambda _: (60, 60))
+    given = [*frames(before, None), *(Frame(f.image, f.time_seconds, 160 + f.index) for f in bag)]
+    found = embed(MotionBackbone(), given)
+    assert len(found) == len(times) - 2
+    stays = channel(found, "stays").max(axis=(1, 2))
+    assert stays[: len(before) - 1].max() == 0
+    assert stays[-1] > 0.5

@@ -100,6 +100,14 @@ def test_scores_are_finite_and_not_negative(bad: float) -> None:
         track(1.0, bad)
 
 
+def test_a_track_covers_the_union_of_what_its_scores_looked_at() -> None:
+    start, end = np.array([0.0, 1.0, 2.0, 60.0, 60.5, 100.0]), np.array([4.0, 2.0, 5.0, 61.0, 61.5, 101.0])
+    gaps = ScoreTrack("a", start, end, np.zeros(6))
+    assert gaps.stretches == [(0, 5), (60, 61.5), (100, 101)]
+    assert gaps.seconds == 7.5
+    assert ScoreTrack("a", np.zeros(0), np.zeros(0), np.zeros(0)).stretches == []
+
+
 def test_a_track_rejects_parts_that_do_not_fit() -> None:
     good = track(1.0, 2.0)
     wrong: list[tuple[str, Any, str]] = [

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from oddwatch.errors import VideoError
 from oddwatch.types import Failure
-from oddwatch.video import Listing, list_videos
+from oddwatch.video import Listing, classes_by_folder, list_videos, open_video
 
 
 def make(*names: str) -> None:
@@ -89,6 +90,30 @@ def test_the_same_video_named_twice_comes_once() -> None:
     assert list_videos(["day/2.mp4", "day", "./day/1.mp4"]).videos == ("day/2.mp4", "day/1.mp4")
 
 
+def test_classes_are_the_first_folders_below_what_was_named() -> None:
+    make("days/walk/monday/1.mp4", "days/run/2.mp4", "days/3.mp4", "days/run/seq/f1.png", "elsewhere/4.mp4")
+    os.symlink("../../elsewhere/4.mp4", "days/run/link.mp4")
+    Path("list.txt").write_text("days/run\nelsewhere/4.mp4\n")
+    assert classes_by_folder(["days", "rtsp://camera/1"]) == {
+        "days/3.mp4": "days",
+        "days/run/2.mp4": "run",
+        "days/run/link.mp4": "run",
+        "days/run/seq": "run",
+        "days/walk/monday/1.mp4": "walk",
+    }
+    assert classes_by_folder(["list.txt"]) == {
+        "days/run/2.mp4": "run",
+        "days/run/link.mp4": "run",
+        "days/run/seq": "run",
+    }
+    os.chdir("days/run")
+    assert classes_by_folder(["2.mp4", "seq", "../../elsewhere"]) == {
+        "2.mp4": "run",
+        "seq": "run",
+        "../../elsewhere/4.mp4": "elsewhere",
+    }
+
+
 def test_links_in_a_circle_end() -> None:
     make("loop/a/1.mp4")
     for name in ("up", "down", "strange"):
@@ -113,6 +138,34 @@ def test_a_folder_that_may_not_be_read_is_named() -> None:
         os.chmod("open/shut", 0o755)
     assert got.videos == ("open/1.mp4",)
     assert got.failures == (Failure("open/shut", "the folder cannot be read: Permission denied"),)
+
+
+def test_what_may_not_be_entered_is_not_called_missing() -> None:
+    make("shut/1.mp4", "shut/gone.txt", "listed/1.mp4", "listed/2.mp4", "linked/1.mp4")
+    os.symlink("../shut/1.mp4", "linked/2.mp4")
+    os.chmod("shut", 0)
+    os.chmod("listed", 0o444)  # its names can be read, and nothing else
+    is_root = os.geteuid() == 0
+    if is_root:
+        for folder in (Path.cwd(), *Path.cwd().parents[:2]):
+            folder.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        got = list_videos(["shut/1.mp4", "shut/list.txt", "listed", "linked"])
+        with pytest.raises(VideoError, match="listed: the folder cannot be read: Permission denied"):
+            open_video("listed", fps=5)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for name in ("shut", "listed"):
+            os.chmod(name, 0o755)
+    assert got.videos == ("linked/1.mp4",)
+    assert got.failures == (
+        Failure("shut/1.mp4", "cannot be read: Permission denied (check its permissions)"),
+        Failure("shut/list.txt", "cannot be read: Permission denied (check its permissions)"),
+        Failure("listed", "the folder cannot be read: Permission denied"),
+        Failure("linked/2.mp4", "cannot be read: Permission denied (check its permissions)"),
+    )
 
 
 def test_nothing_named_gives_nothing() -> None:

@@ -101,7 +101,15 @@ class Calibration:
         return np.asarray((1 + above) / (len(self._sorted) + 1))
 
     def threshold(self, budget: Budget, find_events: FindEvents) -> Threshold:
-        """The lowest threshold that keeps the budget on held-out usual video; extrapolated when there is too little."""
+        """The lowest threshold that keeps the budget on held-out usual video; extrapolated when there is too little.
+
+        Raises NotEnoughVideoError when nothing held out scores above 0: there is no scale to measure anything by.
+        """
+        if self._sorted[-1] <= 0:
+            raise NotEnoughVideoError(
+                f"nothing stands out at all in {_spell(self.hours)} of held-out usual video, so no threshold can be "
+                "told from it: give more usual video, in which what usually comes by does so several times"
+            )
         if budget.p is not None:
             return self._at_p(budget.p, budget.text)
         assert budget.per_hour is not None

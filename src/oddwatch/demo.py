@@ -93,9 +93,9 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress | None = None) -> D
 
 def _make_room(out: Path) -> None:
     """Make the folder. Raises OddwatchError for one that holds anything else than a demo: it could be replaced."""
-    if out.exists() and not out.is_dir():
-        raise OddwatchError(f"{out} is a file: give --out a new folder")
     try:
+        if out.exists() and not out.is_dir():
+            raise OddwatchError(f"{out} is a file: give --out a new folder")
         out.mkdir(parents=True, exist_ok=True)
         strange = next((path for path in visible_entries(out) if path.name not in _NAMES), None)
     except OSError as error:

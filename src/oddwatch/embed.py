@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -60,7 +61,7 @@ def too_short(name: str) -> VideoError:
 @dataclass(frozen=True)
 class EmbeddedVideo:
     """One video in an `EmbeddingStore`. first, last: its embeddings are first..last-1. sha256: of its bytes, None for a
-    stream. label: its class.
+    stream. label: its class. fps: of a folder of frames, None for what brings its own times.
     """
 
     name: str
@@ -69,6 +70,7 @@ class EmbeddedVideo:
     last: int
     label: str
     sha256: str | None
+    fps: float | None = None
 
 
 class EmbeddingStore:
@@ -135,7 +137,8 @@ class EmbeddingStore:
                 self.grid_shape = self._required_shape
             self.failures.append(Failure(name, error.reason))
             return False
-        self.videos.append(EmbeddedVideo(name, path, first, first + added, label, sha256))
+        rate = fps if os.path.isdir(path) else None
+        self.videos.append(EmbeddedVideo(name, path, first, first + added, label, sha256, rate))
         return True
 
     def _append(self, embeddings: Embeddings, name: str) -> None:

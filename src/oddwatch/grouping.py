@@ -125,8 +125,11 @@ def sustained_levels(track: ScoreTrack, threshold: float, grouping: Grouping) ->
         return []
     step = float(np.median(track.end_seconds - track.start_seconds))
     count = max(int(np.ceil(grouping.min_seconds / max(step, 1e-3) - 1e-6)), 1)
-    # A stretch begins at the threshold and then lasts at the release level.
-    lasting = minimum_filter1d(track.scores, count, mode="constant", origin=-(count // 2)) / grouping.release
+    # A stretch begins at the threshold and then lasts at the release level. Where a gap closes events, it ends there.
+    gaps = np.flatnonzero(track.start_seconds[1:] - track.end_seconds[:-1] > grouping.merge_seconds) + 1
+    parts = np.split(track.scores, gaps)
+    shortest = [minimum_filter1d(part, count, mode="constant", origin=-(count // 2)) for part in parts]
+    lasting = np.concatenate(shortest) / grouping.release
     levels = np.minimum(track.scores, lasting)
     # Where frames are uneven an event can be raised by fewer than `count` of them: at `threshold`, that much is known.
     return [

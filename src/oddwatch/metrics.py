@@ -94,20 +94,20 @@ def event_metrics(
     events: Sequence[Sequence[Event]],
     truth: Sequence[Sequence[TruthEvent]],
     *,
-    durations_seconds: Sequence[float],
+    watched: Sequence[Sequence[tuple[float, float]]],
     threshold: float,
     raised_after_seconds: float = 0.0,
     tolerance_seconds: float = 0.0,
 ) -> EventMetrics:
     """What a person who receives the alerts would see, at one threshold.
 
-    events, truth, durations_seconds: per video what was raised, what happened and how long the video is. threshold: the
-    one that made the events; it is only copied into the result.
+    events, truth, watched: per video what was raised, what happened and the stretches (start, end) in seconds that were
+    watched, which do not overlap. threshold: the one that made the events; it is only copied into the result.
 
     - A truth event is found when at least one event overlaps it in time (end points count).
     - A false alarm is an event that overlaps no truth event. Several events on one truth event are no false alarms.
     - recall: found / truth events.
-    - normal_hours: the time of the videos outside all truth events; false_alarms_per_hour: false alarms / normal_hours.
+    - normal_hours: the time watched outside all truth events; false_alarms_per_hour: false alarms / normal_hours.
     - median_delay_seconds: over the found ones, from the truth's start until the first overlapping event is raised,
       `raised_after_seconds` after its start (the shortest event that is reported); at least 0.
 
@@ -119,18 +119,18 @@ def event_metrics(
     NeurIPS 2018, existence reward): one alert is enough to make a person look. Raises ValueError when the lists differ
     in length.
     """
-    _same_length(events=events, truth=truth, durations_seconds=durations_seconds)
+    _same_length(events=events, truth=truth, watched=watched)
     delays: list[float] = []
     false_alarms = 0
     normal_seconds = 0.0
-    for raised, happened, duration_seconds in zip(events, truth, durations_seconds, strict=True):
+    for raised, happened, stretches in zip(events, truth, watched, strict=True):
         intervals = [(t.start_seconds, t.end_seconds + tolerance_seconds) for t in happened]
         for start, end in intervals:
             first = min((e.start_seconds for e in raised if _overlaps(e, start, end)), default=None)
             if first is not None:
                 delays.append(max(first + raised_after_seconds - start, 0.0))
         false_alarms += sum(not any(_overlaps(e, *interval) for interval in intervals) for e in raised)
-        normal_seconds += duration_seconds - _covered_seconds(intervals, duration_seconds)
+        normal_seconds += sum(last - first - _covered_seconds(intervals, first, last) for first, last in stretches)
     truth_events = sum(map(len, truth))
     normal_hours = normal_seconds / 3600
     return EventMetrics(
@@ -380,11 +380,11 @@ def _overlaps(event: Event, start_seconds: float, end_seconds: float) -> bool:
     return event.start_seconds <= end_seconds and event.end_seconds >= start_seconds
 
 
-def _covered_seconds(intervals: Sequence[tuple[float, float]], duration_seconds: float) -> float:
-    """Length of the union of the intervals inside 0..duration."""
-    covered, reached = 0.0, 0.0
+def _covered_seconds(intervals: Sequence[tuple[float, float]], first_seconds: float, last_seconds: float) -> float:
+    """Length of the union of the intervals inside first..last."""
+    covered, reached = 0.0, first_seconds
     for start, end in sorted(intervals):
-        end = min(end, duration_seconds)
+        end = min(end, last_seconds)
         covered += max(end - max(start, reached), 0.0)
         reached = max(reached, end)
     return covered

@@ -32,6 +32,30 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def covered_stretches(start_seconds: FloatArray, end_seconds: FloatArray) -> list[tuple[float, float]]:
+    """The union of intervals (N,) to (N,), which may overlap and leave gaps, as separate ones in order.
+
+    >>> covered_stretches(np.array([0.0, 1.0, 9.0]), np.array([2.0, 3.0, 10.0]))
+    [(0.0, 3.0), (9.0, 10.0)]
+    """
+    if not len(start_seconds):
+        return []
+    order = np.argsort(start_seconds, kind="stable")
+    start, reached = start_seconds[order], np.maximum.accumulate(end_seconds[order])
+    after_gap = np.flatnonzero(start[1:] > reached[:-1]) + 1
+    firsts, lasts = np.r_[0, after_gap], np.r_[after_gap, len(start)] - 1
+    return [(float(a), float(b)) for a, b in zip(start[firsts], reached[lasts], strict=True)]
+
+
+def covered_seconds(start_seconds: FloatArray, end_seconds: FloatArray) -> float:
+    """How much time the intervals cover, gaps left out.
+
+    >>> covered_seconds(np.array([0.0, 1.0, 9.0]), np.array([2.0, 3.0, 10.0]))
+    4.0
+    """
+    return sum(end - start for start, end in covered_stretches(start_seconds, end_seconds))
+
+
 class _ShapeRepr:
     """A repr that shows the shape of an array instead of its numbers."""
 
@@ -168,9 +192,14 @@ class ScoreTrack(_ShapeRepr):
         return len(self.scores)
 
     @property
+    def stretches(self) -> list[tuple[float, float]]:
+        """(start, end) in seconds of what the track covers without a gap, in order."""
+        return covered_stretches(self.start_seconds, self.end_seconds)
+
+    @property
     def seconds(self) -> float:
-        """How much time the track covers."""
-        return float(self.end_seconds[-1] - self.start_seconds[0]) if len(self) else 0.0
+        """How much time the track covers; gaps, in which there was no video, do not count."""
+        return covered_seconds(self.start_seconds, self.end_seconds)
 
     @staticmethod
     def concatenate(parts: Sequence[ScoreTrack]) -> ScoreTrack:

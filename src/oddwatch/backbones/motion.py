@@ -9,6 +9,7 @@ delay. Only the present and the past are used.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -26,6 +27,9 @@ _CELL_PX = 4
 _ANGLES = (0, 45, 90, 135)
 CHANNELS = ("speed", "right", "down", "moving", *(f"edges_{angle}" for angle in _ANGLES), "stays")
 _WORKERS = 2
+_GAP_SECONDS = 1.0  # in a longer one things cross the window that their motion is measured in: no flow to speak of
+_GAP_SPACINGS = 3.0  # unless the frames always come so slowly: then a frame or two may be missing
+_SPACINGS = 9  # of late, whose median is the usual one
 _NEAR_PX = 7  # half-size pixels over which the velocity of a cell is decided, about a limb
 
 _CONTRAST = 10.0  # grey levels by which a cell differs from another
@@ -45,6 +49,8 @@ class MotionOptions:
     stride_px: distance of the grid's cells, a multiple of 4. moving_px: flow per frame above which a pixel moves.
     held_share: a window with a smaller share of moving pixels holds nothing. carry: weight of the new frame in the
     carried mean, 0..1. spacing_seconds: frames closer than this to the last one used are skipped.
+
+    A gap of more than a second, and of more than three times the usual spacing of frames, is not looked across.
     """
 
     height_px: int = 240
@@ -100,6 +106,8 @@ class _MotionStream(EmbeddingStream):
         self._flows = [cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(_WORKERS)]
         self._pool = ThreadPoolExecutor(_WORKERS)
         self._last: tuple[Image, float] | None = None
+        self._spacings: deque[float] = deque(maxlen=_SPACINGS)
+        self._after_gap = False
         self._carried: Map | None = None
         self._age = 0
         self._background = _Background()
@@ -111,7 +119,14 @@ class _MotionStream(EmbeddingStream):
                 used.append((self._working_image(frame.image), frame.time_seconds))
         if used:
             self._last = used[-1]
-        pairs = list(zip(used[1:], used, strict=False))
+        pairs, after_gap = [], []
+        for now, before in zip(used[1:], used, strict=False):
+            if self._is_gap(now[1] - before[1]):
+                self._after_gap = True
+                continue
+            pairs.append((now, before))
+            after_gap.append(self._after_gap)
+            self._after_gap = False
         if not pairs:
             return None
         shares = [pairs[worker::_WORKERS] for worker in range(_WORKERS)]
@@ -119,6 +134,8 @@ class _MotionStream(EmbeddingStream):
         grids = []
         for i, (now, before) in enumerate(pairs):
             windows, velocity = results[i % _WORKERS][i // _WORKERS]
+            if after_gap[i]:  # what was carried has gone; the background has not
+                self._carried, self._age = None, 0
             stays = self._background.update(now[0], windows.shape[:2], now[1] - before[1])
             windows = np.dstack([windows, stays])
             # Before the mean over time: frames need not come at even distances.
@@ -130,6 +147,11 @@ class _MotionStream(EmbeddingStream):
             start_seconds=np.array([before[1] for _, before in pairs]),
             end_seconds=np.array([now[1] for now, _ in pairs]),
         )
+
+    def _is_gap(self, seconds: float) -> bool:
+        usual = sorted(self._spacings)[(len(self._spacings) - 1) // 2] if self._spacings else 0.0
+        self._spacings.append(seconds)
+        return seconds > max(_GAP_SECONDS, _GAP_SPACINGS * max(usual, self._o.spacing_seconds))
 
     def _working_image(self, image: Image) -> Image:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

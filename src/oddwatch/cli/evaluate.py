@@ -70,7 +70,11 @@ def evaluate(
             seed=seed,
         )
     require_extra()
-    if out.exists() and not out.is_dir():
+    try:
+        is_file = out.exists() and not out.is_dir()
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be used: {error.strerror or error} (choose another)") from error
+    if is_file:
         raise UsageError(f"--out {out} is a file: give a folder")
     found = load_dataset(dataset, path, fps=fps)
     others, missing = ([], []) if no_compare or detector_folder is not None else _others(detector)

@@ -12,8 +12,9 @@ import typer
 
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
 from oddwatch.detector import Detector, On
-from oddwatch.errors import DetectorError, NotEnoughVideoError, UsageError, VideoError
-from oddwatch.video import display_name, list_videos
+from oddwatch.detector.folder import require_free
+from oddwatch.errors import NotEnoughVideoError, UsageError, VideoError
+from oddwatch.video import classes_by_folder, display_name, list_videos
 
 Videos = Annotated[
     list[str],
@@ -66,7 +67,11 @@ def learn(
     budget: Budget = "2/day",
     fps: Fps = None,
     classes: Annotated[
-        bool, typer.Option("--classes", help="Take the folder that a video lies in as its class (walk/1.mp4: walk).")
+        bool,
+        typer.Option(
+            "--classes",
+            help="Take the first folder below the named one as the class of a video; of a file the folder it lies in.",
+        ),
     ] = False,
     seed: Seed = 42,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
@@ -80,11 +85,10 @@ def learn(
         budget=budget,
         seed=seed,
     )
-    if out.exists() and not (out / "detector.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DetectorError(f"{out} is not a detector and not empty: give --out a new folder")
+    require_free(out)
     listed = list_videos(videos).videos
     require_fps(listed, fps)
-    labels = {path: Path(path).resolve().parent.name for path in listed} if classes else None
+    labels = classes_by_folder(videos) if classes else None
     with progress_bar() as progress:
         try:
             detector.learn(videos, fps=fps, labels=labels, progress=progress)

@@ -40,11 +40,13 @@ def load_dataset(name: str, path: str | os.PathLike[str], *, fps: float | None =
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise UsageError(f"fps must be a positive number, got {fps}")
     root = Path(path)
-    if not root.is_dir():
-        raise DatasetError(f"{name}: {root} is not a folder: give the folder that holds the data set")
     try:
+        if not root.is_dir():
+            raise DatasetError(f"{name}: {root} is not a folder: give the folder that holds the data set")
         dataset = DATASETS[name](root)
     except OSError as error:
-        raise DatasetError(f"{name}: {error.filename or root} cannot be read: {error.strerror or error}") from error
-    samples = (replace(s, fps=fps) if s.fps is None and Path(s.path).is_dir() else s for s in dataset.samples)
+        raise DatasetError(
+            f"{name}: {error.filename or root} cannot be read: {error.strerror or error} (check its permissions)"
+        ) from error
+    samples = (replace(s, fps=fps) if s.fps is None and os.path.isdir(s.path) else s for s in dataset.samples)
     return replace(dataset, samples=tuple(samples))

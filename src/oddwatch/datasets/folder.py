@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oddwatch.datasets.layout import Layout
 from oddwatch.truth import read_truth
 from oddwatch.types import Dataset, Sample, Split, TruthEvent
-from oddwatch.video import list_videos
+from oddwatch.video import first_folder_below, list_videos
 from oddwatch.video.names import visible_entries
 
 _SPLITS: dict[Split, tuple[str, ...]] = {
@@ -32,8 +32,8 @@ _UNNAMED = "unusual"
 def load_folder(path: Path) -> Dataset:
     """Videos in `train/` (or `training/`, `normal/`, `usual/`) and `test/` (or `testing/`), at any depth.
 
-    The name of the subfolder of a split, when a video lies in one, is its class. Truth of a test video `x.mp4`, if it
-    is known, lies next to it, in one of
+    The class of a video is the first folder below the split's, `usual` for one that lies right in it. Truth of a test
+    video `x.mp4`, if it is known, lies next to it, in one of
     - `x.json`: as `oddwatch.truth` writes it;
     - `x.csv` with `start_seconds,end_seconds` and perhaps `kind`: one row per event, no row when nothing happens;
     - `x.csv` with `frame,label`: 0 or 1 for every frame, in order, the first is frame 0.
@@ -49,8 +49,7 @@ def load_folder(path: Path) -> Dataset:
         if listing.failures:
             raise _LAYOUT.error(f"{listing.failures[0].source}: {listing.failures[0].reason}")
         for video in map(Path, listing.videos):
-            inside = video.relative_to(folder)
-            label = inside.parts[0] if len(inside.parts) > 1 else "usual"
+            label = first_folder_below(str(folder), str(video)) or "usual"
             truth, frame_labels = _truth_beside(video) if split == "test" else ((), None)
             samples.append(
                 Sample(

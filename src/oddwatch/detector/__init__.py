@@ -22,8 +22,8 @@ from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, U
 from oddwatch.grouping import Grouping, group, sustained_levels
 from oddwatch.scorers import SCORERS, build_scorer, scorer_class
 from oddwatch.scorers.centroid import CentroidScorer
-from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo
-from oddwatch.video import display_name, list_videos
+from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo, covered_seconds
+from oddwatch.video import display_name, list_videos, same_video
 
 On = Literal["auto", "vector", "grid"]
 CLIP_SHARE = Budget.parse("5%")
@@ -81,7 +81,7 @@ class Detector:
             raise UsageError(f"folds is at least 2, got {folds}")
         self.on: Literal["vector", "grid"] = on if on != "auto" else ("vector" if record.grid_size is None else "grid")
         self.scorer_name = scorer if scorer != "auto" else _suited(backbone, self.on)
-        if self.scorer_name not in suitable_scorers(backbone, self.on) and self.scorer_name in SCORERS:
+        if tuple(scorer_class(self.scorer_name).columns) not in ((), _columns(backbone, self.on)):
             raise UsageError(
                 f"scorer {self.scorer_name!r} does not suit {backbone} on {self.on}: choose one of "
                 f"{', '.join(suitable_scorers(backbone, self.on))}"
@@ -116,23 +116,30 @@ class Detector:
         self,
         videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
+        budget: str | None = None,
         fps: float | None = None,
         labels: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Learn from usual video: files, folders, file lists (`x.txt`), folders of frames (with `fps`).
 
-        labels: class of a video by its path; without, all are one class. Videos that cannot be used are kept in
-        `failures`. Raises VideoError when none can be used, NotEnoughVideoError when there is too little.
+        budget: replaces that of the constructor. labels: class of a video by its path; without, all are one class.
+        Videos that cannot be used are kept in `failures`. Raises VideoError when none can be used, NotEnoughVideoError
+        when there is too little, UsageError for a budget that is none and for a label of a video that is not given.
         """
+        if budget is not None:
+            Budget.parse(budget)  # before any work
         given = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
         listing = list_videos([os.fspath(v) for v in given])
+        classes = {same_video(path): (path, label) for path, label in (labels or {}).items()}
+        known = {same_video(path) for path in listing.videos}
+        if strange := [path for real, (path, _) in classes.items() if real not in known]:
+            raise UsageError(f"labels has {strange[0]!r}, which is none of the videos to learn from: check the path")
         with EmbeddingStore() as store:
             store.failures.extend(listing.failures)
             for path in listing.videos:
-                store.add_video(
-                    path, self.backbone, fps=fps, label=(labels or {}).get(path, "usual"), progress=progress
-                )
+                label = classes.get(same_video(path), (path, "usual"))[1]
+                store.add_video(path, self.backbone, fps=fps, label=label, progress=progress)
             self.failures = tuple(store.failures)
             if not store.videos:
                 if not store.failures:
@@ -140,12 +147,20 @@ class Detector:
                 first, *others = self.failures
                 more = f" (and {len(others)} more that cannot be used)" if others else ""
                 raise VideoError(first.source, first.reason + more)
-            return self.fit(store.freeze(), progress=progress)
+            return self.fit(store.freeze(), budget=budget, progress=progress)
 
-    def fit(self, stored: StoredEmbeddings, *, calibrate: bool = True, progress: Progress | None = None) -> Self:
-        """Learn from embeddings. calibrate: hold usual video out for p-values and thresholds; without it the detector
-        only scores. Raises NotEnoughVideoError.
+    def fit(
+        self,
+        stored: StoredEmbeddings,
+        *,
+        budget: str | None = None,
+        calibrate: bool = True,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from embeddings. budget: as in `learn`. calibrate: hold usual video out for p-values and thresholds;
+        without it the detector only scores. Raises NotEnoughVideoError.
         """
+        asked = self.budget if budget is None else Budget.parse(budget)
         if len(stored) < 2:
             raise NotEnoughVideoError("the usual video is too short to learn from: give at least a few seconds")
 
@@ -163,19 +178,20 @@ class Detector:
             steps = np.arange(len(held_out.clip_scores), dtype=np.float64)
             clips = ScoreTrack("clips", steps, steps + 1, held_out.clip_scores)
             clip_calibration = Calibration([clips])
-            threshold = calibration.threshold(self.budget, self._peaks)
+            threshold = calibration.threshold(asked, self._peaks)
         told(self.folds, self.folds)
         self._fitted = make(np.arange(len(stored)))
         clips_mean = np.stack([stored.vectors[v.first : v.last].mean(axis=0) for v in stored.videos])
         self._classes = CentroidScorer().fit(clips_mean, labels=[v.label for v in stored.videos])
         self._calibration, self._clip_calibration, self._threshold = calibration, clip_calibration, threshold
-        self._grid_shape = stored.grid_shape
+        self.budget, self._grid_shape = asked, stored.grid_shape
         self._inputs = [
             {
                 "name": v.name,
                 "label": v.label,
                 "sha256": v.sha256,
-                "seconds": round(float(stored.times[v.last - 1, 1] - stored.times[v.first, 0]), 3),
+                "fps": v.fps,
+                "seconds": round(covered_seconds(*stored.times[v.first : v.last].T), 3),
             }
             for v in stored.videos
         ]
@@ -415,9 +431,13 @@ def _suited(backbone: str, on: str) -> str:
 
 def suitable_scorers(backbone: str, on: str) -> list[str]:
     """Names of the scorers that can look at the `vector` or the `grid` of a backbone. Raises UsageError."""
-    record = backbone_class(backbone).record
-    columns = (*record.channels, "y", "x") if on == "grid" else ()
+    columns = _columns(backbone, on)
     return [name for name in SCORERS if scorer_class(name).columns in ((), columns)]
+
+
+def _columns(backbone: str, on: str) -> tuple[str, ...]:
+    """Names of the values in a row, none for a `vector`."""
+    return (*backbone_class(backbone).record.channels, "y", "x") if on == "grid" else ()
 
 
 def versions() -> dict[str, str]:

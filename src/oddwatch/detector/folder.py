@@ -26,14 +26,26 @@ _JSON = "detector.json"
 Tensors = dict[str, dict[str, FloatArray]]
 
 
+def require_free(folder: Path) -> None:
+    """Raises DetectorError unless a detector can go to `folder`: it is one, or empty, or not there yet."""
+    try:
+        free = not folder.exists() or (folder / _JSON).exists() or (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        why = error.strerror or error
+        raise DetectorError(
+            f"{folder} cannot be used: {why} (check its permissions or choose another --out)"
+        ) from error
+    if not free:
+        raise DetectorError(f"{folder} is not a detector and not empty: give --out a new folder")
+
+
 def write_folder(folder: Path, record: dict[str, Any], tensors: Tensors) -> None:
     """Replace whatever detector is in `folder` at once. record: JSON types. tensors: file stem -> arrays by name.
 
     Raises DetectorError when the folder holds something else or cannot be written. Whatever stops it, nothing
     half-written stays.
     """
-    if folder.exists() and not (folder / _JSON).exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DetectorError(f"{folder} is not a detector and not empty: give --out a new folder")
+    require_free(folder)
     written: list[Path] = []
     created = not folder.exists()
     try:
@@ -76,6 +88,9 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Tensors]:
     except FileNotFoundError as error:
         hint = "it has no detector.json" if folder.is_dir() else "no such folder"
         raise DetectorError(f"{folder} is not a detector: {hint} (make one with oddwatch learn --out)") from error
+    except NotADirectoryError as error:
+        hint = f"give its folder, {folder.parent}" if folder.name == _JSON else "make one with oddwatch learn --out"
+        raise DetectorError(f"{folder} is a file, and a detector is a folder ({hint})") from error
     except OSError as error:
         raise DetectorError(f"{path} cannot be read: {error.strerror} (check its permissions)") from error
     except (ValueError, KeyError, TypeError) as error:

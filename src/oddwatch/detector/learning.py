@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from oddwatch.embed import StoredEmbeddings
 from oddwatch.errors import NotEnoughVideoError
 from oddwatch.scorers import GridScorer, Scorer
-from oddwatch.types import FloatArray, ScoreTrack
+from oddwatch.types import FloatArray, ScoreTrack, covered_seconds
 
 Indices = NDArray[np.int64]
 PIECE_SECONDS = 10.0
-"""Usual video that comes in fewer than ten files is judged by the clip in pieces of this length."""
+"""Usual video that comes in fewer than ten files, or in one that is longer than a fold, is judged by the clip in pieces
+of this length."""
 _CHUNK = 256
 _GUARD_SECONDS = 2.0
 _REGION = 0.6
@@ -36,8 +37,9 @@ class Piece:
 def cut(stored: StoredEmbeddings, folds: int) -> list[Piece]:
     """Contiguous pieces of usual video, and contiguous groups of them as folds: neighbours in time stay together.
 
-    With ten videos or more a piece is a video, otherwise 10 seconds of one, or less when there is too little.
-    Raises NotEnoughVideoError for fewer than 20 embeddings.
+    With ten videos or more a piece is a video. With fewer, and wherever a video alone is more than a fold's fair share
+    (total / folds), it is 10 seconds of one, or less when there is too little. Raises NotEnoughVideoError for fewer
+    than 20 embeddings.
     """
     total = len(stored)
     if total < 20:
@@ -47,9 +49,9 @@ def cut(stored: StoredEmbeddings, folds: int) -> list[Piece]:
     bounds: list[tuple[int, int, int]] = []
     for index, video in enumerate(stored.videos):
         parts = 1
-        if len(stored.videos) < 10:
-            seconds = stored.times[video.last - 1, 1] - stored.times[video.first, 0]
-            share = (video.last - video.first) / total
+        share = (video.last - video.first) / total
+        if len(stored.videos) < 10 or share * folds > 1:
+            seconds = covered_seconds(*stored.times[video.first : video.last].T)
             parts = max(round(seconds / PIECE_SECONDS), int(np.ceil(2 * folds * share)), 1)
         edges = np.linspace(video.first, video.last, min(parts, video.last - video.first) + 1).astype(int)
         bounds += [(index, int(a), int(b)) for a, b in pairwise(edges)]

@@ -237,7 +237,7 @@ def _row(detector: Detector, tests: Sequence[_Test], tracks: Sequence[ScoreTrack
         events = event_metrics(
             [found_events[i] for i in known],
             [tests[i].truth or () for i in known],
-            durations_seconds=[tracks[i].seconds for i in known],
+            watched=[tracks[i].stretches for i in known],
             threshold=detector.threshold.value,
             raised_after_seconds=detector.grouping.min_seconds,
         )

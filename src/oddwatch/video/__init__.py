@@ -5,7 +5,7 @@ Knows nothing of backbones or scores. Frames are RGB and upright, their times co
 
 from __future__ import annotations
 
-from oddwatch.video.listing import Listing, list_videos
+from oddwatch.video.listing import Listing, classes_by_folder, first_folder_below, list_videos, same_video
 from oddwatch.video.names import display_name, is_url
 from oddwatch.video.opening import open_video
 from oddwatch.video.prefetch import prefetch
@@ -18,12 +18,15 @@ __all__ = [
     "Listing",
     "VideoSource",
     "VideoWriter",
+    "classes_by_folder",
     "display_name",
+    "first_folder_below",
     "frames_at",
     "is_url",
     "list_videos",
     "open_video",
     "prefetch",
+    "same_video",
     "sample_clip",
     "windows",
 ]

@@ -79,11 +79,11 @@ def _frame_files(folder: Path, name: str) -> list[Path]:
     """The images of a folder in natural order. Raises VideoError when they are not the frames of one video."""
     try:
         entries = visible_entries(folder)
+        files = [entry for entry in entries if is_numbered_image(entry)]
+        holds_videos = not files and any(map(is_video_file, entries))
     except OSError as error:
         raise VideoError(name, f"the folder cannot be read: {error.strerror}") from None
-    files = [entry for entry in entries if is_numbered_image(entry)]
     if not files:
-        holds_videos = any(map(is_video_file, entries))
         remedy = "name the video files in it" if holds_videos else "frames are images with a number in their names"
         raise VideoError(name, "a folder without numbered frames", remedy)
     kinds = sorted({file.suffix.lower() for file in files})
