@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -289,8 +290,28 @@ def test_the_clip_threshold_is_in_the_units_of_the_scores(stored: StoredEmbeddin
     assert len(clips) == 10  # 30 seconds in two pieces for each of 5 folds
     assert threshold.extrapolated
     assert clips.max() < threshold.value < clips.max() + 3 * (clips.max() - clips.min())
-    assert threshold.says == "5% of usual clips, from 10 held out, extrapolated"
-    assert detector.clip_threshold("50%").says == "50% of usual clips, from 10 held out"
+    assert threshold.says == "5% of usual clips of about 3 s, from 10 held out, extrapolated"
+    assert detector.clip_threshold("50%").says == "50% of usual clips of about 3 s, from 10 held out"
+
+
+def test_clips_of_another_length_are_warned_of(
+    learned: Detector, videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = videos / "usual.mp4"
+    learned.score_clip(path, threshold=1.0)
+    assert not caplog.records
+    learned.score_clip(path)
+    assert re.search(r"a clip of \d\d\.\d s is judged by usual clips of about \d\.\d s", caplog.text)
+
+
+def test_the_vector_of_a_picture_of_any_shape(tmp_path: Path) -> None:
+    """On `vector` videos of several cameras teach one detector; on `grid` they cannot."""
+    wide, high = write(tmp_path / "wide.mp4", 12.0, seed=1), tmp_path / "high.mp4"
+    write(high, 12.0, seed=2, size_px=(120, 160))
+    detector = Detector(on="vector", budget="60/hour").learn([wide, high])
+    assert (detector.failures, detector.grid_shape) == ((), None)
+    assert len(detector.score(high)) == 119
+    assert len(Detector(scorer="gaussian", budget="60/hour").learn([wide, high]).failures) == 1
 
 
 def test_a_rate_does_not_apply_to_clips(learned: Detector, videos: Path) -> None:
@@ -576,7 +597,8 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
     assert record["versions"] == versions()
     assert record["versions"]["numpy"] == np.__version__
     assert (record["seed"], record["folds"], record["budget"]) == (42, 3, "1/hour")
-    assert record["backbone"] == {"name": "motion", "options": learned.backbone.options()}
+    expected = {"name": "motion", "options": learned.backbone.options(), "weights_sha256": None}
+    assert record["backbone"] == expected
     assert record["grouping"] == asdict(Grouping())
     assert record["threshold"]["value"] == learned.threshold.value
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from small_videos import images, write
 from video_files import write_frames
 
 import oddwatch.embed
-from oddwatch.backbones import build_backbone
+from oddwatch.backbones import EmbeddingStream, build_backbone
 from oddwatch.embed import EmbeddedVideo, EmbeddingStore, StoredEmbeddings, embed_video, fingerprint
 from oddwatch.errors import OddwatchError, UsageError, VideoError
 from oddwatch.types import Embeddings, Frame, VideoInfo
@@ -353,8 +353,8 @@ def test_a_fingerprint_is_of_the_bytes(tmp_path: Path) -> None:
 def test_a_backbone_without_a_grid(video: str) -> None:
     class Brightness(type(MOTION)):  # type: ignore[misc]
         def stream(self) -> Any:
-            class Stream:
-                def push(self, frames: list[Frame]) -> Embeddings:
+            class Stream(EmbeddingStream):
+                def push(self, frames: Sequence[Frame]) -> Embeddings:
                     times = np.array([f.time_seconds for f in frames])
                     means = np.array([[f.image.mean()] for f in frames], np.float32)
                     return Embeddings(means, None, times, times + 0.1)

@@ -78,10 +78,11 @@ class EmbeddingStore:
 
     Only the cells of a grid that hold something are kept. Append with `add_video`; read by position.
     Use it as a context manager: leaving it removes the file. grid_shape: what every grid must have, by default that of
-    the first video.
+    the first video. keep_grids: without, only vectors are kept, of pictures of any shape.
     """
 
-    def __init__(self, *, grid_shape: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, *, grid_shape: tuple[int, int, int] | None = None, keep_grids: bool = True) -> None:
+        self._keep_grids = keep_grids
         self.videos: list[EmbeddedVideo] = []
         self.failures: list[Failure] = []
         self.grid_shape = self._required_shape = grid_shape
@@ -142,7 +143,7 @@ class EmbeddingStore:
         return True
 
     def _append(self, embeddings: Embeddings, name: str) -> None:
-        grid = embeddings.grid
+        grid = embeddings.grid if self._keep_grids else None
         shape = (0, 0, 0) if grid is None else (grid.shape[1], grid.shape[2], grid.shape[3])
         if self.grid_shape is None:
             self.grid_shape = shape

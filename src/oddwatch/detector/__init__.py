@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,7 @@ from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo, covered_seconds
 from oddwatch.video import display_name, list_videos, same_video
 
+log = logging.getLogger(__name__)
 On = Literal["auto", "vector", "grid"]
 CLIP_SHARE = Budget.parse("5%")
 """Share of usual clips that the default clip threshold calls anomalous."""
@@ -101,6 +103,7 @@ class Detector:
         self._classes: CentroidScorer | None = None
         self._calibration: Calibration | None = None
         self._clip_calibration: Calibration | None = None
+        self._clip_seconds = 0.0
         self._threshold: Threshold | None = None
         self._grid_shape: tuple[int, int, int] | None = None
         self._inputs: list[dict[str, Any]] = []
@@ -135,7 +138,7 @@ class Detector:
         known = {same_video(path) for path in listing.videos}
         if strange := [path for real, (path, _) in classes.items() if real not in known]:
             raise UsageError(f"labels has {strange[0]!r}, which is none of the videos to learn from: check the path")
-        with EmbeddingStore() as store:
+        with EmbeddingStore(keep_grids=self.on == "grid") as store:
             store.failures.extend(listing.failures)
             for path in listing.videos:
                 label = classes.get(same_video(path), (path, "usual"))[1]
@@ -172,18 +175,21 @@ class Detector:
                 progress("learning what is usual", float(done), float(total + 1))
 
         calibration = clip_calibration = threshold = None
+        clip_seconds = 0.0
         if calibrate:
             held_out = hold_out(stored, make, folds=self.folds, progress=told)
             calibration = Calibration(held_out.tracks)
             steps = np.arange(len(held_out.clip_scores), dtype=np.float64)
             clips = ScoreTrack("clips", steps, steps + 1, held_out.clip_scores)
             clip_calibration = Calibration([clips])
+            clip_seconds = float(np.median(held_out.clip_seconds))
             threshold = calibration.threshold(asked, self._peaks)
         told(self.folds, self.folds)
         self._fitted = make(np.arange(len(stored)))
         clips_mean = np.stack([stored.vectors[v.first : v.last].mean(axis=0) for v in stored.videos])
         self._classes = CentroidScorer().fit(clips_mean, labels=[v.label for v in stored.videos])
         self._calibration, self._clip_calibration, self._threshold = calibration, clip_calibration, threshold
+        self._clip_seconds = clip_seconds
         self.budget, self._grid_shape = asked, stored.grid_shape
         self._inputs = [
             {
@@ -265,12 +271,23 @@ class Detector:
         progress: Progress | None = None,
     ) -> ClipVerdict:
         """The article's way: ONE score for a whole clip (Randellini 2023). The threshold is the one given, or the one
-        that calls `budget` (a share such as `5%`, the default) of usual clips anomalous. Raises VideoError, UsageError.
+        that calls `budget` (a share such as `5%`, the default) of usual clips anomalous: the videos that it learned
+        from, or pieces of them when there were fewer than ten. Clips of another length score differently, on a grid
+        most of all, where the highest moment counts; a warning is logged. Raises VideoError, UsageError.
         """
         if budget is not None and threshold is not None:
             raise UsageError("give a budget or a threshold, not both")
-        threshold = self.clip_threshold(budget).value if threshold is None else threshold
+        given = threshold
+        threshold = self.clip_threshold(budget).value if given is None else given
         track, mean = self._score(os.fspath(video), fps=fps, maps=False, progress=progress)
+        if given is None and not 0.5 <= track.seconds / max(self._clip_seconds, 1e-6) <= 2:
+            log.warning(
+                "%s: a clip of %.1f s is judged by usual clips of about %.1f s: learn from clips of its length, or "
+                "give a threshold",
+                track.source,
+                track.seconds,
+                self._clip_seconds,
+            )
         assert self._classes is not None
         score = self._learned().clip_score(mean, track.scores)
         distances = self._classes.distances(mean)[0]
@@ -326,7 +343,8 @@ class Detector:
         n = len(self._clip_calibration.scores)
         return replace(
             found,
-            says=f"{share.text} of usual clips, from {n} held out{', extrapolated' if found.extrapolated else ''}",
+            says=f"{share.text} of usual clips of about {self._clip_seconds:.0f} s, from {n} held out"
+            + (", extrapolated" if found.extrapolated else ""),
         )
 
     def _learned(self) -> FittedScorer:
@@ -367,6 +385,7 @@ class Detector:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **self.describe(),
             "threshold": asdict(self._threshold),
+            "clip_seconds": self._clip_seconds,
             "grid_shape": list(self._grid_shape) if self._grid_shape else None,
             "state": {"scorer": scorer_meta, "classes": class_meta, "calibration": blocks},
         }
@@ -399,6 +418,7 @@ class Detector:
             clips = tensors["clips"]["scores"]
             steps = np.arange(len(clips), dtype=np.float64)
             detector._clip_calibration = Calibration([ScoreTrack("clips", steps, steps + 1, clips)])
+            detector._clip_seconds = float(record["clip_seconds"])
             detector._threshold = Threshold(**record["threshold"])
             shape = record["grid_shape"]
             detector._grid_shape = (shape[0], shape[1], shape[2]) if shape else None

@@ -119,10 +119,14 @@ class FittedScorer:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What usual video scores by a scorer that had not learned from it: by the moment (tracks) and by the clip."""
+    """What usual video scores by a scorer that had not learned from it: by the moment (tracks) and by the clip.
+
+    clip_scores, clip_seconds: (n,) scores and lengths of the pieces that stand for clips.
+    """
 
     tracks: tuple[ScoreTrack, ...]
     clip_scores: FloatArray
+    clip_seconds: FloatArray
 
 
 def hold_out(
@@ -139,6 +143,7 @@ def hold_out(
     used = sorted({p.fold for p in pieces})
     tracks: list[ScoreTrack] = []
     clips: list[float] = []
+    lengths: list[float] = []
     for done, fold in enumerate(used):
         if progress:
             progress(done, len(used))
@@ -155,7 +160,8 @@ def hold_out(
                 scorer.clip_score(stored.vectors[p.first : p.last], scores[p.first - first : p.last - first])
                 for p in run
             ]
-    return HeldOut(tuple(tracks), np.array(clips))
+            lengths += [stored.times[p.last - 1, 1] - stored.times[p.first, 0] for p in run]
+    return HeldOut(tuple(tracks), np.array(clips), np.array(lengths))
 
 
 def _runs(pieces: Sequence[Piece]) -> list[list[Piece]]:

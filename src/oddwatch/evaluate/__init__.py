@@ -101,7 +101,8 @@ def evaluate(
     described, broken = _describe(dataset.split("test"))
     if not described:
         raise OddwatchError(f"{dataset.name}: no test video to score: {_reasons(broken)}")
-    with EmbeddingStore() as usual_store:
+    grids = any(d.on == "grid" for d in (detector, *others))
+    with EmbeddingStore(keep_grids=grids) as usual_store:
         if not learned:
             for sample in dataset.split("train"):
                 usual_store.add_video(
@@ -113,7 +114,7 @@ def evaluate(
                 detector.fit(usual_store.freeze(), progress=progress)
             except NotEnoughVideoError as error:
                 raise NotEnoughVideoError(f"{dataset.name}: {error}") from error
-        with EmbeddingStore(grid_shape=detector.grid_shape) as test_store:
+        with EmbeddingStore(grid_shape=detector.grid_shape, keep_grids=grids) as test_store:
             began = time.perf_counter()
             tests = [
                 t
