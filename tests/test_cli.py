@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from oddwatch.backbones import BACKBONES
 from oddwatch.cli import app, main, output
 from oddwatch.cli import evaluate as cli_evaluate
 from oddwatch.detector import Detector
+from oddwatch.evaluate import to_json
 from oddwatch.scorers import SCORERS, autoencoder
+from oddwatch.types import Evaluation, FrameMetrics, LeaveOneOut, Row
 from oddwatch.video import open_video
 
 COMMANDS = ("demo", "learn", "score", "evaluate", "scorers", "backbones")
@@ -462,8 +465,35 @@ def test_evaluate_ped2(oddwatch_: Runner, tmp_path: Path) -> None:
     said = json.loads(ran.out)
     assert (said["dataset"], said["causal"]["macro_videos"]) == ("ped2", 1)
     assert 0 <= said["causal"]["rbdc"] <= 1
+    assert said["causal"]["regions_derived"] is True
     assert (said["leave_one_out"]["hours"], said["events"]["truth_events"]) == (pytest.approx(3 * 5.9 / 3600), 1)
     assert "Mahadevan" in said["citation"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected", "says"),
+    [
+        ((0.03, 5.57), 0.0059, "the budget 2/day allows 0.0059, so the count is more than the budget allows."),
+        ((0.03, 5.57), 1.5, "the budget 2/day allows 1.5, so the count agrees with the budget."),
+        ((0.03, 5.57), 9.0, "the budget 2/day allows 9, so the count is less than the budget allows."),
+        ((0.03, 5.57), None, "the budget 2/day is a share of scores, not a rate."),
+    ],
+)
+def test_the_count_of_leaving_one_out_is_judged(
+    interval: tuple[float, float], expected: float | None, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = FrameMetrics(None, None, None, 0, None, None)
+    derived = replace(nothing, rbdc=0.5, tbdc=0.25, regions_derived=True)
+    loo = LeaveOneOut("2/day", 0.07, 1, interval, expected)
+    found = Evaluation("data", (Row("a", derived),), (), np.ones(3), 2.0, "a test", None, loo, (), {})
+    cli_evaluate.show(found)
+    printed = capsys.readouterr().out
+    assert says in printed
+    assert to_json(found)["leave_one_out"]["verdict"] == loo.verdict
+    derived_line = "RBDC and TBDC: nobody annotated regions and tracks here, they are derived from pixel masks.\n"
+    assert derived_line in printed
+    cli_evaluate.show(replace(found, rows=(Row("a", replace(derived, regions_derived=False)),)))
+    assert derived_line not in capsys.readouterr().out
 
 
 def test_figures_are_shown_when_the_report_cannot_be_written(oddwatch_: Runner, data: Path, tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def check_what_is_printed(printed: str, out: Path) -> None:
     assert "motion, autoencoder" in table
     assert re.search(r"^The default: \d of \d found, \d+ false alarms?\.\n  Threshold .*\.$", summary, re.MULTILINE)
     assert re.search(r"^The article's method: \d of \d found, \d+ false", summary, re.MULTILINE)
+    assert summary.endswith("\n  To save time: learned from at most 300 moments, threshold from 2 folds.")
     listed = dict(re.findall(r"^(.+?): +(\S+)$", paths, re.MULTILINE))
     assert list(listed) == ["Usual video", "Unseen video", "Detector", "Annotated video", "Report"]
     assert all((out.parent / path).exists() for path in listed.values())

@@ -170,6 +170,7 @@ def test_places_are_judged_by_the_boxes_of_the_truth(evaluation: Evaluation, lea
     assert (row.causal.rbdc, row.causal.tbdc) == (expected.rbdc, expected.tbdc)
     assert expected.tbdc is not None
     assert expected.tbdc > 0.5
+    assert row.causal.regions_derived is False  # they are the truth's own boxes
     vector = evaluation.rows[1]
     assert (vector.name, vector.causal.rbdc, vector.causal.tbdc) == ("motion, centroid on vector", None, None)
 
@@ -215,7 +216,10 @@ def test_json_says_the_same(evaluation: Evaluation) -> None:
 def test_the_published_method_is_marked(dataset: Dataset) -> None:
     article = Detector(scorer="autoencoder", on="vector", folds=2, scorer_options={"epochs": 1, "hidden": (8, 4)})
     rows = evaluate(dataset, gaussian(), others=[article], floors=False).rows
-    assert [row.note for row in rows] == ["", "the published method"]
+    assert [row.note for row in rows] == [
+        "",
+        "the published method; hidden [8, 4]; epochs 1; threshold from 2 folds, not 5",
+    ]
 
 
 # nothing from the future
@@ -266,6 +270,16 @@ def test_the_flow_floor_is_a_speed_in_pixels(tmp_path: Path) -> None:
     assert (difference[0], speed[0]) == (0, 0)
     np.testing.assert_allclose(speed[2:13], 3.0, atol=0.3)
     assert (difference[18:].max(), speed[18:].max()) < (0.5, 0.1)
+
+
+@pytest.mark.parametrize("size_px", [(8, 8), (1, 1), (4, 60), (400, 3)])
+def test_tiny_pictures_have_floors_too(tmp_path: Path, size_px: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (size_px[1], size_px[0], 3), dtype=np.uint8) for _ in range(4)]
+    sample = Sample("a", str(write_frames(tmp_path / "a", pictures)), "test", fps=10.0)
+    _, (difference, speed) = floor_scores(sample)
+    assert (difference[1:] > 0).all()
+    assert np.isfinite(speed).all()
 
 
 def test_a_large_picture_is_reduced_for_the_floors(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ from oddwatch.report import page as page_module
 from oddwatch.report.content import event_table, found_events, frame_table, leave_one_out_says, missed_events
 from oddwatch.report.figures import envelope, score_scale
 from oddwatch.report.strips import FRAMES, event_strips, strip_times
-from oddwatch.report.wording import NONE, duration, number, p_value, place, share
+from oddwatch.report.wording import NONE, duration, number, p_value, share
 from oddwatch.types import (
+    Box,
     Evaluation,
     Event,
     EventMetrics,
@@ -508,8 +509,15 @@ def test_leave_one_out_is_judged_by_its_interval(
     assert "In 1.5 h of usual video this gave 2 false alarms" in text
 
 
+@pytest.mark.parametrize("box", [(0.4, 0.0, 0.6, 0.2), (0.4, 0.8, 0.6, 1.0), (0.2, 0.4, 0.5, 0.6), None])
+def test_places_are_called_as_everywhere_else(video: Path, tmp_path: Path, box: Box | None) -> None:
+    event = Event(1.0, 2.0, 1.5, 20.0, 0.0123, box)
+    text = report(evaluation(scored(video, events=(event,))), tmp_path / "out").text
+    assert f"20.00 0.012 {event.place if box else NONE} match: cyclist" in text
+
+
 def test_wording_of_what_is_missing_or_extreme() -> None:
-    assert [number(None), share(None), p_value(None), place(None), number(float("nan"))] == [NONE] * 5
+    assert [number(None), share(None), p_value(None), number(float("nan"))] == [NONE] * 4
     assert number(0.0) == "0.0"
     assert number(999.96) == "1,000.0"
     assert (share(0.98765), duration(99.94)) == ("0.988", "99.9 s")

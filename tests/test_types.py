@@ -20,6 +20,7 @@ from oddwatch.types import (
     Sample,
     ScoredSample,
     ScoreTrack,
+    TruthEvent,
     VideoInfo,
 )
 
@@ -98,6 +99,16 @@ def test_embeddings_are_joined_in_the_order_given() -> None:
 def test_scores_are_finite_and_not_negative(bad: float) -> None:
     with pytest.raises(ValueError, match="finite and not negative"):
         track(1.0, bad)
+
+
+def test_an_event_overlaps_what_happened_when_they_have_a_moment_in_common() -> None:
+    def overlaps(start: float, end: float, tolerance_seconds: float = 0.0) -> bool:
+        return Event(start, end, end, 1.0).overlaps(TruthEvent("cart", 10, 20), tolerance_seconds=tolerance_seconds)
+
+    assert [overlaps(*span) for span in ((0, 10), (20, 21), (12, 13), (0, 30))] == [True] * 4
+    assert [overlaps(*span) for span in ((0, 9.9), (20.1, 30))] == [False] * 2
+    assert overlaps(20.5, 30, 1.0)
+    assert not overlaps(0, 9.5, 1.0)  # nothing can be seen before it happens
 
 
 def test_a_track_covers_the_union_of_what_its_scores_looked_at() -> None:

@@ -20,27 +20,29 @@ USUAL_SECONDS = 180.0
 UNSEEN_SECONDS = 150.0
 BUDGET = "1/hour"
 ARTICLE_OPTIONS = {"max_rows": 300}
+ARTICLE_FOLDS = 2
 """The article learns from 46 clips, augmented; to learn from all of these alike moments would take long."""
 _NAMES = ("usual.mp4", "unseen.mp4", "unseen.json", "detector", "unseen-annotated.mp4", "report")
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one detector said of the unseen video. says: where its threshold comes from."""
+    """What one detector said of the unseen video. says: where its threshold comes from. note: how it was shortened."""
 
     name: str
     events: tuple[Event, ...]
     threshold: float
     says: str
+    note: str = ""
 
     def matching(self, happened: TruthEvent) -> list[Event]:
         """Its events that overlap what happened."""
-        return [e for e in self.events if _overlap(e, happened)]
+        return [e for e in self.events if e.overlaps(happened)]
 
     def false_alarms(self, truth: Iterable[TruthEvent]) -> list[Event]:
         """Its events that overlap nothing that happened."""
         happenings = list(truth)
-        return [e for e in self.events if not any(_overlap(e, t) for t in happenings)]
+        return [e for e in self.events if not any(e.overlaps(t) for t in happenings)]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress | None = None) -> D
 
     require_extra()
     default = Detector(budget=BUDGET)
-    article = Detector(scorer="autoencoder", on="vector", budget=BUDGET, folds=2, scorer_options=ARTICLE_OPTIONS)
+    article = Detector(
+        scorer="autoencoder", on="vector", budget=BUDGET, folds=ARTICLE_FOLDS, scorer_options=ARTICLE_OPTIONS
+    )
     _make_room(out)
     usual, unseen, truth_file, saved, annotated, report = (out / name for name in _NAMES)
     render(usual, Scene(place_seed=seed, seed=2 * seed + 1, seconds=USUAL_SECONDS), progress=progress)
@@ -84,9 +88,10 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress | None = None) -> D
     default.save(saved)
     page = write_report(evaluation, report)
     annotate(default, unseen, annotated, track=evaluation.samples[0].track, progress=progress)
+    short = f"learned from at most {ARTICLE_OPTIONS['max_rows']} moments, threshold from {ARTICLE_FOLDS} folds"
     sides = tuple(
-        Side(detector.name, row.found[0], detector.threshold.value, detector.threshold.says)
-        for detector, row in zip((default, article), evaluation.rows, strict=True)
+        Side(detector.name, row.found[0], detector.threshold.value, detector.threshold.says, note)
+        for detector, row, note in zip((default, article), evaluation.rows, ("", short), strict=True)
     )
     return DemoResult(truth, sides, usual, unseen, saved, annotated, page)
 
@@ -112,7 +117,3 @@ def render(path: Path, scene: Scene, *, progress: Progress | None = None) -> tup
             if progress and frame.index % 50 == 0:
                 progress(f"rendering {path.name}", frame.time_seconds, scene.seconds)
     return scene.truth
-
-
-def _overlap(event: Event, happened: TruthEvent) -> bool:
-    return event.start_seconds <= happened.end_seconds and event.end_seconds >= happened.start_seconds

@@ -125,11 +125,12 @@ def event_metrics(
     normal_seconds = 0.0
     for raised, happened, stretches in zip(events, truth, watched, strict=True):
         intervals = [(t.start_seconds, t.end_seconds + tolerance_seconds) for t in happened]
-        for start, end in intervals:
-            first = min((e.start_seconds for e in raised if _overlaps(e, start, end)), default=None)
+        hits = [[e.overlaps(t, tolerance_seconds=tolerance_seconds) for t in happened] for e in raised]
+        for i, truth_event in enumerate(happened):
+            first = min((e.start_seconds for e, hit in zip(raised, hits, strict=True) if hit[i]), default=None)
             if first is not None:
-                delays.append(max(first + raised_after_seconds - start, 0.0))
-        false_alarms += sum(not any(_overlaps(e, *interval) for interval in intervals) for e in raised)
+                delays.append(max(first + raised_after_seconds - truth_event.start_seconds, 0.0))
+        false_alarms += sum(not any(hit) for hit in hits)
         normal_seconds += sum(last - first - _covered_seconds(intervals, first, last) for first, last in stretches)
     truth_events = sum(map(len, truth))
     normal_hours = normal_seconds / 3600
@@ -374,10 +375,6 @@ def _flags(indices: _Indices, length: int) -> BoolArray:
 def _box(corners: NDArray[Any]) -> Box:
     left, top, right, bottom = (float(c) for c in corners)
     return left, top, right, bottom
-
-
-def _overlaps(event: Event, start_seconds: float, end_seconds: float) -> bool:
-    return event.start_seconds <= end_seconds and event.end_seconds >= start_seconds
 
 
 def _covered_seconds(intervals: Sequence[tuple[float, float]], first_seconds: float, last_seconds: float) -> float:

@@ -241,6 +241,13 @@ class Event:
         """How long it lasted."""
         return self.end_seconds - self.start_seconds
 
+    def overlaps(self, happened: TruthEvent, *, tolerance_seconds: float = 0.0) -> bool:
+        """Whether it has a moment in common with what happened, which may end later by the tolerance (ends count)."""
+        return (
+            self.start_seconds <= happened.end_seconds + tolerance_seconds
+            and self.end_seconds >= happened.start_seconds
+        )
+
     @property
     def place(self) -> str:
         """Where its box is, in words: `upper left`, `middle`, `lower right`...; `-` without a box."""
@@ -316,7 +323,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class FrameMetrics:
-    """Frame-level figures of one configuration (definitions: `oddwatch.metrics`). None: not defined on this data."""
+    """Frame-level figures of one configuration (definitions: `oddwatch.metrics`). None: not defined on this data.
+
+    regions_derived: whether nobody annotated the regions and tracks behind rbdc and tbdc: derived from pixel masks.
+    """
 
     micro_auc: float | None
     macro_auc: float | None
@@ -326,6 +336,7 @@ class FrameMetrics:
     eer: float | None
     rbdc: float | None = None
     tbdc: float | None = None
+    regions_derived: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -355,6 +366,16 @@ class LeaveOneOut:
     false_alarms: int
     interval: tuple[float, float]
     expected: float | None
+
+    @property
+    def verdict(self) -> str | None:
+        """What the interval says of the budget, to be put after `the count`; None when nothing can be expected."""
+        if self.expected is None:
+            return None
+        low, high = self.interval
+        if self.expected < low:
+            return "is more than the budget allows"
+        return "agrees with the budget" if self.expected <= high else "is less than the budget allows"
 
 
 @dataclass(frozen=True)

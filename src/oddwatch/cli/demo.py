@@ -48,6 +48,8 @@ def show(result: DemoResult) -> None:
         false = len(side.false_alarms(result.truth))
         print(f"{role}: {found} of {len(result.truth)} found, {counted(false, 'false alarm')}.")
         print(f"  Threshold {side.threshold:.4g} ({side.says}).")
+        if side.note:
+            print(f"  To save time: {side.note}.")
     print()
     print(f"Usual video:     {result.usual_video}")
     print(f"Unseen video:    {result.unseen_video}")

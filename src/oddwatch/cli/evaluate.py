@@ -11,7 +11,6 @@ import typer
 from oddwatch.cli.learn import Backbone, Budget, Fps, OnWhat, ScorerName, Seed, Weights, weights_option
 from oddwatch.cli.output import (
     counted,
-    number,
     print_comparison,
     print_json,
     progress_bar,
@@ -142,6 +141,8 @@ def show(evaluation: Evaluation) -> None:
             f"; macro over the {first.macro_videos} of {counted(len(evaluation.samples), 'video')} with both classes"
         )
     print_comparison(title, evaluation.rows)
+    if any(row.causal.regions_derived for row in evaluation.rows):
+        print("RBDC and TBDC: nobody annotated regions and tracks here, they are derived from pixel masks.")
     print(f"Threshold {evaluation.threshold:.4g} ({evaluation.threshold_says}).")
     events = evaluation.rows[0].events
     if events is not None:
@@ -154,7 +155,9 @@ def show(evaluation: Evaluation) -> None:
     loo = evaluation.leave_one_out
     if loo is not None:
         low, high = loo.interval
-        allowed = "is a share of scores, not a rate" if loo.expected is None else f"allows {number(loo.expected)}"
+        allowed = "is a share of scores, not a rate"
+        if loo.expected is not None:
+            allowed = f"allows {loo.expected:.2g}, so the count {loo.verdict}"
         print(
             f"Each usual video by a detector of the others: {counted(loo.false_alarms, 'false alarm')} in "
             f"{loo.hours * 60:.1f} minutes (95% Poisson interval {low:.2f} to {high:.2f}); the budget {loo.budget} "

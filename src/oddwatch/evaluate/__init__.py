@@ -1,7 +1,8 @@
 """Measure a detector on a data set: fit on its usual videos, score its test videos, compare with what is simpler.
 
 Nothing is chosen here by looking at test labels: thresholds come from the usual videos, scores are never normalised per
-video, and every configuration in the table keeps its default settings.
+video. A configuration whose scorer does not keep its defaults, or that has other folds than the first, says so in its
+note.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from oddwatch.metrics import (
     regions_from_masks,
     regions_from_truth,
 )
+from oddwatch.scorers import build_scorer
 from oddwatch.types import (
     Dataset,
     Embeddings,
@@ -68,6 +70,7 @@ class _Test:
     """A test video with what is known about it. seconds: (N,) of its frames; labels: (N,), None when nothing is known.
 
     truth: its events, from the frame labels where there is nothing better. regions: per frame, None when not known.
+    derived: whether the regions are derived from pixel masks.
     """
 
     sample: Sample
@@ -75,6 +78,7 @@ class _Test:
     labels: BoolArray | None
     truth: tuple[TruthEvent, ...] | None
     regions: list[list[Region]] | None
+    derived: bool
     info: VideoInfo
 
 
@@ -127,9 +131,9 @@ def evaluate(
             test = test_store.freeze()
             tracks = _score(detector, test)
             took = time.perf_counter() - began
-            rows = [_row(detector, tests, tracks)]
+            rows = [_row(detector, tests, tracks, folds=detector.folds)]
             if not learned:
-                rows += _compare(others, usual_store.freeze(), test, tests, progress)
+                rows += _compare(others, usual_store.freeze(), test, tests, detector.folds, progress)
         if floors:
             rows += _floors([t for t in tests if t.labels is not None], progress)
         loo = _leave_one_out(detector, usual_store.freeze(), progress) if leave_one_out else None
@@ -205,7 +209,7 @@ def _describe(samples: Sequence[Sample]) -> tuple[list[_Test], list[Failure]]:
             _require_one_each(sample, seconds, len(regions), "masks")
         elif sample.truth is not None and all(t.boxes for t in sample.truth):
             regions = regions_from_truth(sample.truth, seconds)
-        tests.append(_Test(sample, seconds, labels, truth, regions, info))
+        tests.append(_Test(sample, seconds, labels, truth, regions, sample.masks is not None, info))
     return tests, broken
 
 
@@ -224,13 +228,25 @@ def _require_one_each(sample: Sample, seconds: FloatArray, known: int, what: str
         )
 
 
-def _row(detector: Detector, tests: Sequence[_Test], tracks: Sequence[ScoreTrack]) -> Row:
+def _note(detector: Detector, folds: int) -> str:
+    """What sets a configuration apart. folds: of the first one in the table."""
+    usual = build_scorer(detector.scorer_name).options
+    options = detector.describe()["scorer"]["options"]
+    own = {name: value for name, value in options.items() if name != "seed" and usual.get(name) != value}
+    parts = ["the published method"] if (detector.scorer_name, detector.on) == PUBLISHED else []
+    parts += [f"{name} {value}" for name, value in own.items()]
+    if detector.folds != folds:
+        parts.append(f"threshold from {detector.folds} folds, not {folds}")
+    return "; ".join(parts)
+
+
+def _row(detector: Detector, tests: Sequence[_Test], tracks: Sequence[ScoreTrack], *, folds: int) -> Row:
     figures, offline = _figures(tests, [track.at(t.seconds) for t, track in zip(tests, tracks, strict=True)])
     regions = [t.regions for t in tests if t.regions is not None]
     if len(regions) == len(tests) and all(track.maps is not None for track in tracks):
         found = region_metrics([_frame_maps(t, track) for t, track in zip(tests, tracks, strict=True)], regions)
-        figures = replace(figures, rbdc=found.rbdc, tbdc=found.tbdc)
-    note = "the published method" if (detector.scorer_name, detector.on) == PUBLISHED else ""
+        derived = any(t.derived for t in tests) if found.regions else None
+        figures = replace(figures, rbdc=found.rbdc, tbdc=found.tbdc, regions_derived=derived)
     found_events = tuple(detector.events(track) for track in tracks)
     known = [i for i, t in enumerate(tests) if t.truth is not None]
     events = None
@@ -242,7 +258,7 @@ def _row(detector: Detector, tests: Sequence[_Test], tracks: Sequence[ScoreTrack
             threshold=detector.threshold.value,
             raised_after_seconds=detector.grouping.min_seconds,
         )
-    return Row(detector.name, figures, offline, events, note, found_events)
+    return Row(detector.name, figures, offline, events, _note(detector, folds), found_events)
 
 
 def _figures(tests: Sequence[_Test], scores: Sequence[FloatArray]) -> tuple[FrameMetrics, FrameMetrics]:
@@ -273,6 +289,7 @@ def _compare(
     usual: StoredEmbeddings,
     test: StoredEmbeddings,
     tests: Sequence[_Test],
+    folds: int,
     progress: Progress | None,
 ) -> list[Row]:
     """Other detectors on the same embeddings; one that cannot learn says why in its note."""
@@ -285,7 +302,7 @@ def _compare(
         except (MissingExtraError, NotEnoughVideoError) as error:
             rows.append(Row(other.name, frame_metrics([], []), note=str(error)))
             continue
-        rows.append(_row(other, tests, _score(other, test)))
+        rows.append(_row(other, tests, _score(other, test), folds=folds))
     return rows
 
 

@@ -15,6 +15,7 @@ from oddwatch.video import open_video, prefetch
 _WINDOW_PX = 25
 _MEAN_FRAMES = 5
 _HEIGHT_PX = 240
+_LEAST_PX = 16  # DIS needs a few patches of 8 px in each direction: smaller pictures are enlarged
 FLOORS = ("frame difference, not learned", "largest optical flow, not learned")
 
 
@@ -32,9 +33,10 @@ def floor_scores(sample: Sample) -> tuple[FloatArray, tuple[FloatArray, FloatArr
     with open_video(sample.path, fps=sample.fps) as source:
         for frame in prefetch(source):
             gray = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
-            if gray.shape[0] > _HEIGHT_PX:
-                width = round(gray.shape[1] * _HEIGHT_PX / gray.shape[0])
-                gray = cv2.resize(gray, (max(width, 16), _HEIGHT_PX), interpolation=cv2.INTER_AREA)
+            scale = min(_HEIGHT_PX / gray.shape[0], 1.0)
+            size = max(round(gray.shape[1] * scale), _LEAST_PX), max(round(gray.shape[0] * scale), _LEAST_PX)
+            if size != gray.shape[::-1]:
+                gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
             if before is not None:
                 flow = dis.calc(gray, before, None)
                 speeds = np.hypot(flow[..., 0], flow[..., 1])

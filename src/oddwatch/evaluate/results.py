@@ -10,7 +10,7 @@ from oddwatch.types import Evaluation, EventMetrics, FrameMetrics
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """JSON types only. `causal`, `offline` and `events` speak of the configuration asked for; `rows` of all."""
-    first = evaluation.rows[0]
+    first, loo = evaluation.rows[0], evaluation.leave_one_out
     return {
         "dataset": evaluation.dataset,
         "causal": _figures(first.causal),
@@ -18,7 +18,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "events": _figures(first.events),
         "frames_per_second": evaluation.frames_per_second,
         "threshold": {"value": evaluation.threshold, "says": evaluation.threshold_says},
-        "leave_one_out": None if evaluation.leave_one_out is None else asdict(evaluation.leave_one_out),
+        "leave_one_out": None if loo is None else {**asdict(loo), "verdict": loo.verdict},
         "rows": [
             {
                 "name": row.name,

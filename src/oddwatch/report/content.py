@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.metrics import intervals_from_labels
-from oddwatch.report.wording import NONE, clock, count, duration, number, p_value, place, share
+from oddwatch.report.wording import NONE, clock, count, duration, number, p_value, share
 from oddwatch.types import Evaluation, Event, FloatArray, FrameMetrics, LeaveOneOut, Row, ScoredSample, TruthEvent
 
 MOST_EVENTS = 300
@@ -70,7 +70,7 @@ def found_events(evaluation: Evaluation) -> list[FoundEvent]:
     for index, sample in enumerate(evaluation.samples):
         truth = truth_of(sample)
         for event in sample.events:
-            kinds = None if truth is None else tuple(dict.fromkeys(t.kind for t in truth if _touch(event, t)))
+            kinds = None if truth is None else tuple(dict.fromkeys(t.kind for t in truth if event.overlaps(t)))
             found.append(FoundEvent(index, event, 0, kinds))
     order = sorted(range(len(found)), key=lambda i: -found[i].event.peak_score)
     ranks = {index: rank for rank, index in enumerate(order, start=1)}
@@ -83,12 +83,8 @@ def missed_events(evaluation: Evaluation) -> list[tuple[str, TruthEvent]]:
         (sample.sample.name, truth)
         for sample in evaluation.samples
         for truth in truth_of(sample) or ()
-        if not any(_touch(event, truth) for event in sample.events)
+        if not any(event.overlaps(truth) for event in sample.events)
     ]
-
-
-def _touch(event: Event, truth: TruthEvent) -> bool:
-    return event.start_seconds <= truth.end_seconds and event.end_seconds >= truth.start_seconds
 
 
 def labelled_frames(evaluation: Evaluation) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -230,7 +226,7 @@ def event_rows(evaluation: Evaluation, events: Sequence[FoundEvent]) -> list[dic
             "end": clock(one.event.end_seconds),
             "peak": number(one.event.peak_score),
             "p": p_value(one.event.p_value),
-            "place": place(one.event.box),
+            "place": one.event.place if one.event.box is not None else NONE,
             "verdict": verdict(one),
             "is_false": one.is_false,
         }
@@ -262,7 +258,4 @@ def leave_one_out_says(result: LeaveOneOut) -> list[str]:
             *sentences,
             "The budget is a share of scores and not a rate, so it says nothing about how many to expect.",
         ]
-    verdict = "agrees with the budget" if low <= result.expected <= high else "is less than the budget allows"
-    if result.expected < low:
-        verdict = "is more than the budget allows"
-    return [*sentences, f"The budget allows {number(result.expected)} in that time, so the count {verdict}."]
+    return [*sentences, f"The budget allows {number(result.expected)} in that time, so the count {result.verdict}."]

@@ -17,7 +17,7 @@ from oddwatch.errors import OddwatchError
 from oddwatch.report import content, figures
 from oddwatch.report.content import FoundEvent, truth_of
 from oddwatch.report.strips import event_strips
-from oddwatch.report.wording import clock, count, number, p_value, place
+from oddwatch.report.wording import clock, count, number, p_value
 from oddwatch.types import Evaluation, Image, ScoredSample
 
 FIGURES = "figures"
@@ -184,7 +184,7 @@ class _Content:
         if event.p_value is not None:
             parts.append(f"p = {p_value(event.p_value)}")
         if event.box is not None:
-            parts.append(place(event.box))
+            parts.append(event.place)
         parts.append("what happened is not known" if found.truth is None else content.verdict(found))
         caption = ", ".join(parts)
         bgr = strip[..., ::-1]

@@ -1,10 +1,8 @@
-"""How numbers, times and places are written for people. Plain text, no markup."""
+"""How numbers and times are written for people. Plain text, no markup."""
 
 from __future__ import annotations
 
 import math
-
-from oddwatch.types import Box
 
 NONE = "\N{EN DASH}"
 """What stands where there is nothing to say."""
@@ -63,22 +61,6 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
-def place(box: Box | None) -> str:
-    """Where the middle of a box is, in words.
-
-    >>> place((0.0, 0.7, 0.2, 1.0)), place((0.4, 0.4, 0.6, 0.6)), place((0.4, 0.0, 0.6, 0.2))
-    ('lower left', 'middle', 'top')
-    """
-    if box is None:
-        return NONE
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    side = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
-    level = "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else ""
-    if side:
-        return f"{level} {side}".strip()
-    return {"upper": "top", "lower": "bottom", "": "middle"}[level]
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
