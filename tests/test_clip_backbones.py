@@ -110,6 +110,17 @@ def test_frozen_means_evaluation_mode_and_no_gradients(backbone: PretrainedBackb
     assert all(torch.equal(value, state[name]) for name, value in backbone.network.state_dict().items())
 
 
+def test_bfloat16_is_near(backbone: PretrainedBackbone, clips: Any) -> None:
+    near = build_backbone(backbone.record.name, **{**backbone.options(), "precision": "bfloat16"})
+    assert isinstance(near, PretrainedBackbone)
+    near.network.load_state_dict(backbone.network.state_dict())
+    for found, exact in zip(near.embed(clips), backbone.embed(clips), strict=True):
+        assert found is not None
+        assert exact is not None
+        assert found.dtype == np.float32
+        assert 0 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.02
+
+
 def test_options_build_an_equal_one(backbone: PretrainedBackbone) -> None:
     again = build_backbone(backbone.record.name, **backbone.options())
     assert isinstance(again, PretrainedBackbone)
@@ -240,9 +251,11 @@ def test_what_cannot_be_another_size() -> None:
         build_backbone("mvit-v2-s", frames=8)
 
 
-@pytest.mark.parametrize("options", [{"batch": 0}, {"frames": -1}, {"window_seconds": 0.0}, {"stride_seconds": -1}])
+@pytest.mark.parametrize(
+    "options", [{"batch": 0}, {"frames": -1}, {"window_seconds": 0.0}, {"stride_seconds": -1}, {"precision": "int8"}]
+)
 def test_wrong_options(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"at least 1|positive"):
+    with pytest.raises(UsageError, match=r"at least 1|positive|one of float32, bfloat16"):
         build_backbone("r3d-18", **options)
 
 

@@ -18,24 +18,28 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+_PRECISIONS = ("float32", "bfloat16")
 
 
 class PretrainedBackbone(ClipBackbone):
     """A network of torch with weights. Frozen: evaluation mode, no gradients.
 
     weights: `published` (fetched once, kept in the standard cache), a path of a safetensors file or a checkpoint, or
-    `random`, which only tests and benchmarks have a use for. seed: of `random`. window_seconds, stride_seconds, batch:
-    see `ClipBackbone`.
+    `random`, which only tests and benchmarks have a use for. seed: of `random`. precision: `float32`, or `bfloat16`,
+    which is faster where the processor knows it and moves embeddings by less than 1% (docs/backbones.md); a detector
+    remembers what it was learned with. Other options: see `ClipBackbone`.
     """
 
-    def __init__(self, *, weights: str = PUBLISHED, seed: int = 0, **clips: Any) -> None:
+    def __init__(self, *, weights: str = PUBLISHED, seed: int = 0, precision: str = "float32", **clips: Any) -> None:
         super().__init__(**clips)
-        assert self.record.weights is not None
-        self._weights, self._seed = weights, seed
+        if precision not in _PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(_PRECISIONS)}, got {precision!r}")
+        self._weights, self._seed, self._precision = weights, seed, precision
         self._network: torch.nn.Module | None = None
 
     def options(self) -> dict[str, Any]:
-        return {"weights": self._weights, "seed": self._seed, **super().options()}
+        own = {"weights": self._weights, "seed": self._seed, "precision": self._precision}
+        return {**own, **super().options()}
 
     def weights_file(self) -> Path | None:
         """Where the weights are, fetched if need be; None for random ones. Raises WeightsError."""
@@ -69,9 +73,10 @@ class PretrainedBackbone(ClipBackbone):
     def embed(self, clips: Pixels) -> tuple[Pixels, Pixels | None]:
         torch = _torch()
         network = self.network
-        with torch.inference_mode():
+        fast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision == "bfloat16")
+        with torch.inference_mode(), fast:
             vector, grid = self.features(network, torch.from_numpy(np.ascontiguousarray(clips)))
-        return vector.numpy(), grid.numpy()
+        return vector.float().numpy(), grid.float().numpy()
 
     @abstractmethod
     def build(self) -> torch.nn.Module:
