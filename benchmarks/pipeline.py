@@ -32,6 +32,7 @@ from oddwatch.types import Embeddings, Frame
 from oddwatch.video import open_video
 
 SIZE_PX = (360, 240)
+_WHOLE = "whole path, decode to score"
 
 
 def main() -> None:
@@ -67,23 +68,25 @@ def _speed(video: str, most: int, rounds: int) -> None:
         "optical flow alone": lambda: _flow(gray),
         "backbone alone (flow, pooling, carrying)": lambda: _embed(detector, frames),
         "scoring alone": lambda: detector.score_embeddings(embeddings, "video", maps=False),
-        "whole path, decode to score": lambda: detector.score(video),
+        _WHOLE: lambda: detector.score(video),
     }
+    with open_video(video) as source:
+        counts = dict.fromkeys(stages, len(frames)) | {_WHOLE: sum(1 for _ in source.pictures())}
     times: dict[str, list[float]] = {name: [] for name in stages}
     for _ in range(rounds):
         for name, stage in stages.items():
             began = time.perf_counter()
             stage()
             times[name].append(time.perf_counter() - began)
-    median = {name: float(np.median(t)) for name, t in times.items()}
-    decode, whole = median["decode alone"], median["whole path, decode to score"]
-    print(f"{len(frames)} frames of {width}x{height}, {os.cpu_count()} cores, median of {rounds} rounds in turn\n")
+    each = {name: float(np.median(t)) / counts[name] for name, t in times.items()}
+    decode, whole = each["decode alone"], each[_WHOLE]
+    print(f"{len(frames)} frames of {width}x{height}, {os.cpu_count()} cores, median of {rounds} rounds in turn")
+    print(f"(the whole path takes the whole video: {counts[_WHOLE]} frames)\n")
     print("| stage | frames/s | ms per frame | time / decode alone |")
     print("|---|---|---|---|")
-    for name, seconds in median.items():
-        rate, each = len(frames) / seconds, 1000 * seconds / len(frames)
-        print(f"| {name} | {rate:.0f} | {each:.2f} | {seconds / decode:.1f} |")
-    backbone, scoring = median["backbone alone (flow, pooling, carrying)"], median["scoring alone"]
+    for name, seconds in each.items():
+        print(f"| {name} | {1 / seconds:.0f} | {1000 * seconds:.2f} | {seconds / decode:.1f} |")
+    backbone, scoring = each["backbone alone (flow, pooling, carrying)"], each["scoring alone"]
     alone = decode + backbone + scoring
     shares = {"decode": decode, "backbone": backbone, "scoring": scoring}
     print("\nShares of the work: " + ", ".join(f"{name} {100 * s / alone:.0f}%" for name, s in shares.items()) + ".")

@@ -3,7 +3,8 @@
     python benchmarks/scenes.py [--seeds 5] [--learn-minutes 5] [--budgets 1/hour 6/hour]
 
 For each seed: learn a place from usual video, watch an unseen video with all kinds of events, and five minutes of
-unseen usual video. All defaults; the threshold comes from the usual video alone. Prints the table of docs/scenes.md.
+unseen usual video. All defaults but the budgets; the threshold comes from the usual video alone. Prints the table
+of docs/results.md.
 """
 
 from __future__ import annotations

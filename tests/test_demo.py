@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,12 +79,15 @@ def test_the_command_runs_it_and_shows_it(capfd: pytest.CaptureFixture[str], mon
     def run(out: Path, *, seed: int, progress: object) -> DemoResult:
         asked.append((out, seed))
         side = Side("motion, attributes on grid", (event(2, 3),), 2, "a")
-        return DemoResult((TruthEvent("cart", 1.0, 2.5),), (side, side), path, path, path, path, path)
+        short = replace(side, note="learned from little")
+        return DemoResult((TruthEvent("cart", 1.0, 2.5),), (side, short), path, path, path, path, path)
 
     monkeypatch.setattr(demo, "run_demo", run)
     ran = Runner(capfd)("demo", "--out", "here", "--seed", "5")
     assert (ran.code, ran.err, asked) == (0, "", [(Path("here"), 5)])
     assert "The default: 1 of 1 found, 0 false alarms." in ran.out
+    assert ran.out.count("\n  To save time: ") == 1
+    assert "  Threshold 2 (a).\n  To save time: learned from little.\n" in ran.out
 
 
 def check_what_is_printed(printed: str, out: Path) -> None:

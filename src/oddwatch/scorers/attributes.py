@@ -39,7 +39,7 @@ _MEMORY_ROWS = 20_000
 
 
 class AttributesScorer(Scorer):
-    """How unusual is what moves or rests in a window: the largest of five attributes.
+    """How unusual is what moves or rests in a window: its speed, and what four other attributes exceed the usual by.
 
     - speed: standard deviations above what is usual there; the usual changes linearly over the picture (perspective).
     - velocity: distance of (velocity, place) to the nearest of `memory` usual ones: another way than usual there.
@@ -55,7 +55,7 @@ class AttributesScorer(Scorer):
     """
 
     name = "attributes"
-    summary = "speed, velocity, place and rest, each against what is usual there; for fixed cameras"
+    summary = "speed, velocity, direction, place and rest, each against what is usual there; for fixed cameras"
     paper = "in the spirit of Singh et al., EVAL: Explainable Video Anomaly Localization, CVPR 2023"
     columns: ClassVar[tuple[str, ...]] = COLUMNS
 

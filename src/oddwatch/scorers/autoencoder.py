@@ -26,6 +26,9 @@ class AutoencoderScorer(Scorer):
     scoring is in evaluation mode. hidden: sizes from the input to the latent, two or three layers in the article
     (384, 256, 128 for embeddings of 512 values). step_size, gamma: epochs between, and factor of, the learning rate's
     steps. max_rows: embeddings that a detector samples to teach it. Raises MissingExtraError without torch.
+
+    One deviation: the network of the last epoch is kept; the article also keeps the one that is best on validation
+    clips. Usual video is not split that way here: what is held out of it calibrates.
     """
 
     name = "autoencoder"
