@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ def start(
     *arguments: object, cwd: Path | None = None, temporary: Path | None = None, stdout: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
     """Start `python -m oddwatch` as a process of its own. temporary: where its temporary files go."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a test run in the background: children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     if temporary is not None:
         environment["TMPDIR"] = str(temporary)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from oddwatch.backbones import EmbeddingStream
 from oddwatch.calibration import Calibration, Threshold
 from oddwatch.detector import Detector
 from oddwatch.embed import BATCH_FRAMES
@@ -27,7 +28,7 @@ BANNER, PANEL = 34, 76
 BASE = 120
 
 
-class Script:
+class Script(EmbeddingStream):
     """Stands in for a detector: scores that a test writes down, every second frame, one grid cell of 4 x 4 hot."""
 
     def __init__(self, scores: Sequence[float], *, maps: bool = True, calibrated: bool = True) -> None:
