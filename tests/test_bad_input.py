@@ -256,6 +256,7 @@ SCORE = ["score", "door", "a.mp4"]
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ([*LEARN, "--weights", "w.pth"], r"motion uses no weights: leave out --weights, or choose another --backbone"),
         ([*LEARN, "--backbone", "flow"], r"unknown backbone 'flow': choose one of .*motion, .*or module:Class"),
         (
             [*LEARN, "--scorer", "forest"],

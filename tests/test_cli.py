@@ -282,6 +282,28 @@ def test_csv_has_every_score(oddwatch_: Runner, videos: Path, door: Path) -> Non
     assert len(rows) == 89 + 59
 
 
+def test_csv_never_replaces_anything_but_a_csv(oddwatch_: Runner, videos: Path, door: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.mp4"
+    shutil.copy(videos / "quiet.mp4", mine)
+    before = mine.read_bytes()
+    ran = oddwatch_("score", door, mine, "--csv", mine)
+    assert (ran.code, mine.read_bytes()) == (2, before)
+    assert "is a file already and does not end in .csv" in ran.err
+    for _ in range(2):
+        ran = oddwatch_("score", door, mine, "--csv", tmp_path / "scores.csv")
+        assert ran.code == 0
+        assert ran.out.endswith(f"Scores: {tmp_path}/scores.csv\n")
+
+
+def test_ctrl_c_while_everything_is_still_imported(tmp_path: Path) -> None:
+    process = start("score", "door", "a.mp4", cwd=tmp_path)
+    time.sleep(0.25)
+    process.send_signal(signal.SIGINT)
+    ran = finish(process)
+    assert "Traceback" not in ran.err
+    assert ran.code in (130, -signal.SIGINT)  # before or after the first line of ours ran
+
+
 def test_csv_can_go_into_a_pipe(videos: Path, door: Path) -> None:
     ran = finish(start("score", door, videos / "quiet.mp4", "--csv", "/dev/stdout"))
     assert (ran.code, ran.err) == (0, "")

@@ -15,6 +15,9 @@ HEAD = """\
 <!-- Made by `make docs` from the help of the commands: change the help, not this page. -->
 
 # The command `oddwatch`
+
+Exit codes: 0 fine; 1 some input could not be used (it is named; the rest is done and saved); 2 wrong usage; 130
+interrupted.
 """
 WIDTH = 100
 

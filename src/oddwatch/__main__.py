@@ -1,5 +1,17 @@
-"""`python -m oddwatch` is the command `oddwatch`."""
+"""The command `oddwatch`, also as `python -m oddwatch`."""
 
-from oddwatch.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line. Ctrl-C is answered as well while it is still being imported."""
+    try:
+        from oddwatch.cli import main as run
+    except KeyboardInterrupt:
+        print("oddwatch: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from oddwatch.errors import MissingExtraError, WeightsError
@@ -98,7 +98,9 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} is damaged or no file of weights: {_first_line(error)}") from error
+        raise WeightsError(
+            f"{path} is damaged or no file of weights (a safetensors file or a checkpoint of torch)"
+        ) from error
     except Exception as error:  # torch raises pickle.UnpicklingError, a plain Exception, for code
         raise WeightsError(f"{path} holds more than weights and is not trusted: {_first_line(error)}") from error
     for key in ("model_state", "state_dict", "model"):
@@ -192,4 +194,6 @@ def _nowhere(name: str, record: WeightsRecord, why: str) -> WeightsError:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, URLError):
+        return str(getattr(error.reason, "strerror", None) or error.reason)
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -62,7 +62,7 @@ def evaluate(
     else:
         detector = Detector(
             backbone=backbone,
-            backbone_options=weights_option(weights),
+            backbone_options=weights_option(backbone, weights),
             scorer=scorer,
             on=on,
             budget=budget,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from oddwatch.backbones import backbone_class
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
 from oddwatch.detector import Detector, On
 from oddwatch.detector.folder import require_free
@@ -79,7 +80,7 @@ def learn(
     """Learn from video in which nothing unusual happens."""
     detector = Detector(
         backbone=backbone,
-        backbone_options=weights_option(weights),
+        backbone_options=weights_option(backbone, weights),
         scorer=scorer,
         on=on,
         budget=budget,
@@ -125,9 +126,13 @@ def learn(
         raise typer.Exit(1)
 
 
-def weights_option(weights: str | None) -> dict[str, str]:
-    """`--weights` as an option of a backbone."""
-    return {} if weights is None else {"weights": weights}
+def weights_option(backbone: str, weights: str | None) -> dict[str, str]:
+    """`--weights` as an option of a backbone. Raises UsageError for one that has none."""
+    if weights is None:
+        return {}
+    if backbone_class(backbone).record.weights is None:
+        raise UsageError(f"{backbone} uses no weights: leave out --weights, or choose another --backbone")
+    return {"weights": weights}
 
 
 def require_fps(videos: Sequence[str], fps: float | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import StrEnum
@@ -82,6 +83,8 @@ def score(
         raise UsageError(f"--threshold must be a positive number, got {threshold:g}")
     if unit is Unit.CLIP and annotate_folder is not None:
         raise UsageError("--annotate shows moments, so it does not go with --unit clip")
+    if csv_file is not None and os.path.isfile(csv_file) and csv_file.suffix.lower() != ".csv":
+        raise UsageError(f"--csv {csv_file} is a file already and does not end in .csv: give another name")
     detector = Detector.load(detector_folder)
     listing = list_videos(videos)
     require_fps(listing.videos, fps)
@@ -108,12 +111,17 @@ def score(
         print_json({**results.json(), "failures": failures_json(failures)})
     else:
         results.show()
-    if csv_file is not None:
+    rows = results.csv_rows()
+    finished = len(rows) > 1  # beside the names of the columns
+    if csv_file is not None and (finished or not stopped):
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(results.csv_rows())
+        csv.writer(text, lineterminator="\n").writerows(rows)
         write_text(csv_file, text.getvalue())
+        if finished and not as_json and os.path.isfile(csv_file):
+            print(f"Scores: {csv_file}")
     if stopped:
-        say("oddwatch: interrupted; the videos above are finished, the others were not scored")
+        what = "the videos above are finished, the others were not scored" if finished else "no video was finished"
+        say(f"oddwatch: interrupted; {what}")
         raise typer.Exit(INTERRUPTED)
     if failures:
         raise typer.Exit(1)

@@ -105,12 +105,17 @@ def summary(evaluation: Evaluation, events: Sequence[FoundEvent]) -> list[str]:
         f"The detector ({name}) learned what is usual{taught} and then watched "
         f"{count(len(evaluation.samples), 'test video')}, {duration(watched)} in all.",
         _outcome(evaluation, events),
-        f"An event is raised where the score reaches {number(evaluation.threshold)}. "
+        f"An event is raised where the score reaches {number(evaluation.threshold)}{_lasting(evaluation)}. "
         f"Where this threshold comes from: {evaluation.threshold_says}.",
     ]
     if evaluation.failures:
         sentences.append(f"{count(len(evaluation.failures), 'input')} could not be used; see “Inputs not used”.")
     return sentences
+
+
+def _lasting(evaluation: Evaluation) -> str:
+    seconds = evaluation.settings.get("grouping", {}).get("min_seconds")
+    return f" and stays near it for at least {seconds:g} s" if seconds else ""
 
 
 def _outcome(evaluation: Evaluation, events: Sequence[FoundEvent]) -> str:
