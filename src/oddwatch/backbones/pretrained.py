@@ -26,7 +26,7 @@ class PretrainedBackbone(ClipBackbone):
 
     weights: `published` (fetched once, kept in the standard cache), a path of a safetensors file or a checkpoint, or
     `random`, which only tests and benchmarks have a use for. seed: of `random`. precision: `float32`, or `bfloat16`,
-    which is faster where the processor knows it and moves embeddings by about 1% or less (docs/backbones.md); a detector
+    which is faster where the processor knows it and moves embeddings by about 1% (docs/backbones.md); a detector
     remembers what it was learned with. Other options: see `ClipBackbone`.
     """
 
