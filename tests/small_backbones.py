@@ -23,7 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
 """Options of the pretrained ones."""
 
 _LIKE_ANOTHER = {"timesformer-hr", "timesformer-l", "r3d-18", "r2plus1d-18", "swin3d-s", "swin3d-b", "slow-r50"}
-_NOT_SMALL = {"s3d", "mvit-v2-s"}
+_NOT_SMALL = {"s3d", "mvit-v2-s", "slowfast-r50"}
 CLIP_BACKBONES = [name for name in BACKBONES if issubclass(backbone_class(name), ClipBackbone)]
 
 

@@ -200,6 +200,7 @@ def test_small_networks_give_the_published_numbers(pair: Pair, published: Module
     assert difference(vector[:1], vector[-1:]) > 0.01 or batch == 1, "two clips, two embeddings"
 
 
+@pytest.mark.slow
 def test_gradients_and_batch_statistics_are_the_published_ones(pair: Pair, published: ModuleType) -> None:
     ours, theirs = small_networks(pair, published)
     x = clips(ours, 193, 193)
