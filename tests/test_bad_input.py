@@ -132,6 +132,7 @@ def test_a_bad_video(oddwatch: Runner, saved: Path, name: str) -> None:
     assert (said["events"], [f["source"] for f in said["failures"]]) == ([], [name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [one_by_one, wide])
 def test_a_picture_of_a_strange_size(oddwatch: Runner, saved: Path, make: Callable[[Path], None]) -> None:
     """A detector of another view refuses it; learned on its own, it works or says why it cannot."""

@@ -174,6 +174,7 @@ def test_learn_replaces_a_detector(oddwatch_: Runner, videos: Path, door: Path, 
     assert Detector.load("door").scorer_name == "centroid"
 
 
+@pytest.mark.slow
 def test_folders_are_classes_and_the_clip_way_names_the_nearest(
     oddwatch_: Runner, videos: Path, tmp_path: Path
 ) -> None:
@@ -419,6 +420,7 @@ def test_evaluate_json_is_what_was_promised(oddwatch_: Runner, data: Path, tmp_p
     assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 1 + 90 + 60
 
 
+@pytest.mark.slow
 def test_evaluate_for_people(oddwatch_: Runner, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Other scorers and floors are beside; one that is not installed says how to get it, and the rest goes on."""
     suits = ["gaussian", "centroid", "autoencoder"]
@@ -443,6 +445,7 @@ def test_evaluate_for_people(oddwatch_: Runner, data: Path, monkeypatch: pytest.
     assert "Decode to score: " in rest
 
 
+@pytest.mark.slow
 def test_evaluate_with_a_saved_detector(oddwatch_: Runner, data: Path, door: Path) -> None:
     """It needs no usual video, compares with nothing that would have to learn, and scores as the detector does."""
     shutil.copytree(data / "test", "only/test")
@@ -518,6 +521,7 @@ def test_the_count_of_leaving_one_out_is_judged(
     assert derived_line not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_figures_are_shown_when_the_report_cannot_be_written(oddwatch_: Runner, data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scores.csv").mkdir()

@@ -383,6 +383,7 @@ def test_where_packets_are_not_frames_they_are_counted_by_decoding(
 # what cannot be used
 
 
+@pytest.mark.slow
 def test_videos_that_cannot_be_used_are_kept_and_the_rest_is_measured(dataset: Dataset, tmp_path: Path) -> None:
     """Also one of another shape, and that one is blamed although it comes first."""
     (tmp_path / "empty.mp4").write_bytes(b"")
@@ -478,6 +479,7 @@ def learn_others(many: Dataset, budget: str) -> Iterator[tuple[Detector, str]]:
         yield gaussian(budget).learn([other for other in paths if other != path]), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", ["60/hour", "2%"])
 def test_leave_one_out_counts_false_alarms(many: Dataset, budget: str) -> None:
     counts = [len(detector.events(detector.score(path))) for detector, path in learn_others(many, budget)]

@@ -320,6 +320,7 @@ def test_the_near_hides_the_far(order: tuple[int, int]) -> None:
     assert (image[..., 2] - image[..., 0] > 120).any(), "the far one shows above"
 
 
+@pytest.mark.slow
 def test_a_plan_is_even_and_leaves_usual_scene_between_events() -> None:
     for seed in range(3):
         plan = plan_events(seconds=150, seed=seed)
