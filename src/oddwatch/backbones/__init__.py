@@ -34,4 +34,6 @@ def backbone_class(name: str) -> type[Backbone]:
 
 def build_backbone(name: str, **options: Any) -> Backbone:
     """A backbone ready to use. Raises UsageError for an unknown name or option."""
-    return build(name, BACKBONES, Backbone, options)  # type: ignore[type-abstract]
+    made = build(name, BACKBONES, Backbone, options)  # type: ignore[type-abstract]
+    made.name = name
+    return made

@@ -11,8 +11,9 @@ import numpy as np
 
 from oddwatch.backbones.base import EmbeddingStream
 from oddwatch.backbones.clips import ClipBackbone, Pixels
-from oddwatch.backbones.weights import PUBLISHED, RANDOM, find_weights, load_strictly, sha256_of
+from oddwatch.backbones.weights import PUBLISHED, RANDOM, find_weights, load_strictly
 from oddwatch.errors import MissingExtraError
+from oddwatch.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,8 @@ class PretrainedBackbone(ClipBackbone):
     which is faster where the processor knows it and moves embeddings by about 1% (docs/backbones.md); a detector
     remembers what it was learned with. Other options: see `ClipBackbone`.
     """
+
+    speed_options = (*ClipBackbone.speed_options, "weights", "seed")  # the weights' checksum stands for both
 
     def __init__(self, *, weights: str = PUBLISHED, seed: int = 0, precision: str = "float32", **clips: Any) -> None:
         super().__init__(**clips)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from oddwatch.errors import MissingExtraError, WeightsError
+from oddwatch.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -70,18 +69,6 @@ def find_weights(
             f"{record.sha256} (delete it and fetch it again)"
         )
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal digest of a file; read once as long as the file does not change."""
-    stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_state(path: Path) -> dict[str, torch.Tensor]:
