@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from oddwatch.errors import MissingExtraError, OddwatchError
@@ -56,8 +59,7 @@ def _run(
         nodes = [cores for cores in nodes if cores] or [1]
         count = processes or len(nodes)
         cores = max(min(nodes) // -(-count // len(nodes)), 1)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
+        ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = [{"item": pickle.dumps(item)} for item in items]
         tasks = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _ITEMS_PER_TASK))
@@ -68,13 +70,14 @@ def _run(
             compute=ray.data.ActorPoolStrategy(size=min(count, tasks.num_blocks())),
             num_cpus=cores,
         )
-        for row in done.iter_rows():
-            yield pickle.loads(row["result"])
+        with redirect_stdout(sys.stderr):  # Ray prints there what it says of lost processes
+            for row in done.iter_rows():
+                result = pickle.loads(row["result"])
+                if isinstance(result, _Raised):
+                    raise result.error
+                yield result
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        raise (
-            cause if isinstance(cause, OddwatchError) else OddwatchError(f"the Ray cluster failed: {error}")
-        ) from error
+        raise OddwatchError(f"the Ray cluster failed: {error}") from error
     finally:
         if began:
             ray.shutdown()
@@ -87,13 +90,25 @@ def _nodes() -> list[dict[str, Any]]:
     return found
 
 
+@dataclass(frozen=True)
+class _Raised:
+    """An error of `work`, which is nothing that Ray should try again."""
+
+    error: Exception
+
+
 class _Worker:
     """Lives in a process of the cluster."""
 
-    def __init__(self, work: bytes) -> None:
-        self._work: Any = pickle.loads(work)
+    def __init__(self, pickled: bytes) -> None:
+        self._pickled = pickled
+        self._work: Any = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """All at once, so that a repeated call after a loss gives nothing twice."""
-        items = [pickle.loads(item) for item in batch["item"]]
-        return {"result": [pickle.dumps(result) for result in self._work(items)]}
+        try:
+            self._work = self._work or pickle.loads(self._pickled)
+            results = [pickle.dumps(result) for result in self._work(pickle.loads(item) for item in batch["item"])]
+        except Exception as error:  # of any kind: it is raised where the work was asked for
+            results = [pickle.dumps(_Raised(error))]
+        return {"result": results}
