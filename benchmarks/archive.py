@@ -4,9 +4,9 @@
                                           [--option NAME=VALUE...]
 
 VIDEO: folders or files; a whole video is one clip. The model alone gets clips that were decoded and prepared before,
-in full batches. End to end is `embed_archive` with decoding and with every video kept on disk. Both take turns; figures
-are medians of the rounds of one run. Random weights: speed does not depend on them. --ray: also two processes of a local
-cluster, whose start is measured apart. --option: of the backbone, such as precision=bfloat16.
+in full batches. End to end is `embed_archive`, with decoding and with every video kept on disk. Both take turns, and
+figures are medians of the rounds of one run. Random weights: speed does not depend on them. --ray: also two processes
+of a local cluster, whose start is measured apart. --option: of the backbone, such as precision=bfloat16.
 """
 
 from __future__ import annotations
