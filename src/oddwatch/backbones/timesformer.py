@@ -33,26 +33,18 @@ class TimeSformerBackbone(PretrainedBackbone):
 
     attention: `divided` (the published weights), `joint` or `space`; the paper's sparse local-global and axial schemes
     have no published weights nor library code. With `space` the library gives a class token per frame: their mean.
-    model: fields of transformers' TimesformerConfig, such as smaller sizes for tests.
     """
 
     classifier = "classifier."
 
-    def __init__(
-        self,
-        *,
-        attention: Literal["divided", "joint", "space"] = "divided",
-        model: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *, attention: Literal["divided", "joint", "space"] = "divided", **options: Any) -> None:
         super().__init__(**options)
         if attention not in _SCHEMES:
             raise ValueError(f"attention is one of {', '.join(_SCHEMES)}, got {attention!r}")
-        self._attention, self._model = attention, dict(model or {})
+        self._attention = attention
 
     def options(self) -> dict[str, Any]:
-        own = {"attention": self._attention, **({"model": self._model} if self._model else {})}
-        return {**own, **super().options()}
+        return {"attention": self._attention, **super().options()}
 
     def config(self) -> dict[str, Any]:
         """Fields of transformers' configuration."""
