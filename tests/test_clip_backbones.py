@@ -17,6 +17,7 @@ from oddwatch.backbones import backbone_class, build_backbone
 from oddwatch.backbones.clips import ClipBackbone, ClipInput
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.backbones.slowfast_network import pack_pathways
+from oddwatch.backbones.transformers_video import TransformersBackbone
 from oddwatch.detector import Detector
 from oddwatch.embed import embed_video
 from oddwatch.errors import UsageError, WeightsError
@@ -67,21 +68,25 @@ def test_it_gives_what_its_record_says(backbone: PretrainedBackbone, clips: Any)
 
 
 def test_the_classifier_of_its_vector_is_the_librarys_own_forward(backbone: PretrainedBackbone, clips: Any) -> None:
+    """Or, where the library has no classifier, its vector is what the library pools itself."""
     vector, _ = backbone.embed(clips)
     network: Any = backbone.network
-    transformers = "timesformer" in backbone.record.name
+    transformers = isinstance(backbone, TransformersBackbone)
     order = (0, 1, 4, 2, 3) if transformers else (0, 4, 1, 2, 3)
     x = torch.from_numpy(clips).permute(order)
     with torch.inference_mode():
-        given = pack_pathways(x) if backbone.record.name == "slowfast-r50" else x
-        expected = network(given).logits if transformers else network(given)
         v = torch.from_numpy(vector)
-        if backbone.record.name.startswith("slow"):
-            found = network.get_submodule(f"{backbone.classifier}proj")(v)
-        elif backbone.record.name == "s3d":
-            found = network.classifier(v[:, :, None, None, None]).flatten(1)
+        if not backbone.classifier:
+            expected, found = torch.stack([network(clip).pooler_output.mean(0) for clip in x]), v
         else:
-            found = getattr(network, backbone.classifier.rstrip("."))(v)
+            given = pack_pathways(x) if backbone.record.name == "slowfast-r50" else x
+            expected = network(given).logits if transformers else network(given)
+            if backbone.record.name.startswith("slow"):
+                found = network.get_submodule(f"{backbone.classifier}proj")(v)
+            elif backbone.record.name == "s3d":
+                found = network.classifier(v[:, :, None, None, None]).flatten(1)
+            else:
+                found = getattr(network, backbone.classifier.rstrip("."))(v)
     assert float((found - expected).norm() / expected.norm()) < 1e-5
 
 
@@ -155,6 +160,60 @@ def test_records() -> None:
         assert cls.input.frames >= (theirs.meta.get("min_temporal_size") or 1)
         seen += 1
     assert seen == 8
+
+
+OLD_ATTENTION = {
+    "attention.q_proj.": "attention.attention.query.",
+    "attention.k_proj.": "attention.attention.key.",
+    "attention.v_proj.": "attention.attention.value.",
+    "attention.o_proj.": "attention.output.dense.",
+}
+OLD_NAMES = {
+    "timesformer": {},
+    "vjepa2-l": {},
+    "videomae-b": {"attention.query.bias": "attention.q_bias", "attention.value.bias": "attention.v_bias"},
+    "vivit-b": {
+        **OLD_ATTENTION,
+        "vivit.layers.": "vivit.encoder.layer.",
+        "mlp.fc1.": "intermediate.dense.",
+        "mlp.fc2.": "output.dense.",
+    },
+    "dinov2-s": OLD_ATTENTION,
+}
+"""Parts of names in today's transformers, and in the published files where those differ."""
+PUBLISHED_NAMES = {
+    "timesformer": "timesformer.encoder.layer.0.temporal_attention.attention.qkv.weight",
+    "vjepa2-l": "vjepa2.encoder.layer.0.attention.query.weight",
+    "videomae-b": "videomae.encoder.layer.0.attention.attention.q_bias",
+    "vivit-b": "vivit.encoder.layer.0.intermediate.dense.weight",
+    "dinov2-s": "encoder.layer.0.attention.attention.query.weight",
+}
+
+
+@pytest.mark.parametrize("name", list(OLD_NAMES))
+def test_weights_load_under_the_names_that_they_were_published_with(name: str, tmp_path: Path) -> None:
+    """The names are those that the library's own scripts wrote when the files were made from the authors'."""
+    made = small(name, seed=1)
+    published = {}
+    for key, value in made.network.state_dict().items():
+        for now, then in OLD_NAMES[name].items():
+            key = key.replace(now, then)
+        published[key] = value
+    assert PUBLISHED_NAMES[name] in published
+    save_file(published, tmp_path / "model.safetensors")
+    loaded = small(name, weights=str(tmp_path / "model.safetensors"))
+    state = loaded.network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in made.network.state_dict().items())
+    published.pop(PUBLISHED_NAMES[name])
+    save_file({**published, "more.weight": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=rf"does not fit {name}: of .* 1 missing .* 1 unknown \(more.weight\)"):
+        _ = small(name, weights=str(tmp_path / "other.safetensors")).network
+
+
+def test_a_clip_that_tokens_do_not_fill_is_refused() -> None:
+    for options in ({"frames": 5}, {"size_px": 40}):
+        with pytest.raises(UsageError, match=r"a token spans 2 x 16 px: frames and size_px are multiples"):
+            build_backbone("videomae-b", **options)
 
 
 @pytest.mark.parametrize("attention", ["joint", "space"])

@@ -22,6 +22,11 @@ BACKBONES: dict[str, str] = {
     "swin3d-t": "oddwatch.backbones.torchvision_video:Swin3DT",
     "swin3d-s": "oddwatch.backbones.torchvision_video:Swin3DS",
     "swin3d-b": "oddwatch.backbones.torchvision_video:Swin3DB",
+    "videomae-b": "oddwatch.backbones.videomae:VideoMAEB",
+    "vivit-b": "oddwatch.backbones.vivit:ViViTB",
+    "vjepa2-l": "oddwatch.backbones.vjepa2:VJEPA2L",
+    "dinov2-s": "oddwatch.backbones.image:DINOv2S",
+    "dinov2-b": "oddwatch.backbones.image:DINOv2B",
 }
 
 __all__ = ["BACKBONES", "Backbone", "BackboneRecord", "EmbeddingStream", "backbone_class", "build_backbone"]

@@ -112,8 +112,13 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_strictly(network: torch.nn.Module, path: Path, name: str) -> None:
-    """Put the weights of a file into a network; every name and shape must fit. Raises WeightsError."""
+    """Put the weights of a file into a network; every name and shape must fit. Raises WeightsError.
+
+    A network of transformers also takes the names that older versions of that library gave, which published files have.
+    """
     state, expected = load_state(path), network.state_dict()
+    if state.keys() != expected.keys() and hasattr(network, "base_model_prefix"):
+        state = _renamed(network, state)
     missing = [key for key in expected if key not in state]
     strange = [key for key in state if key not in expected]
     shapes = [key for key in expected if key in state and state[key].shape != expected[key].shape]
@@ -125,6 +130,16 @@ def load_strictly(network: torch.nn.Module, path: Path, name: str) -> None:
     if problems:
         raise WeightsError(f"{path} does not fit {name}: of {len(expected)} tensors {', '.join(problems)}")
     network.load_state_dict(state)
+
+
+def _renamed(network: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """With the names of today, by the table that transformers keeps for its own reading of older files."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    table = get_model_conversion_mapping(network, add_legacy=False)
+    renamings = [entry for entry in table if isinstance(entry, WeightRenaming)]
+    return {rename_source_key(name, renamings, [])[0]: tensor for name, tensor in state.items()}
 
 
 def _from_url(name: str, record: WeightsRecord, offline: str | None, say: Callable[[str], None]) -> Path:
