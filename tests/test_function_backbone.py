@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_a_detector_keeps_it_and_refuses_other_code(module: Module, tmp_path: Pa
     module("own_detector", COLOURS.replace("std", "var"))
     with pytest.raises(WeightsError, match=r"own_detector:embed are not those .*\(sha256 code [0-9a-f]{64}, then code"):
         Detector.load(tmp_path / "vector")
+
+
+def test_a_copy_in_another_process_is_the_same_and_two_functions_are_not(module: Module) -> None:
+    name = module("own_copies", COLOURS + "\ndef other(clips):\n    return clips[:, 0, 0, 0] + 1\n")
+    made = build_backbone(name, batch=2)
+    again = pickle.loads(pickle.dumps(made))
+    assert (again.name, again.options(), again.identity()) == (name, made.options(), made.identity())
+    other = build_backbone("own_copies:other", frames=2, size_px=16, batch=2)
+    assert other.options() == made.options()
+    assert other.identity() != made.identity()
 
 
 def test_the_command_finds_it_in_the_current_folder(module: Module, tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ class WeightsError(OddwatchError):
     """Pretrained weights that are not there, damaged, not what was published, or of another network."""
 
 
+class CacheError(OddwatchError):
+    """Kept embeddings that cannot be read or written."""
+
+
 class NotEnoughVideoError(OddwatchError):
     """Too little usual video to learn from or to calibrate on."""
 

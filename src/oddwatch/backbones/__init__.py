@@ -43,4 +43,6 @@ def backbone_class(name: str) -> type[Backbone]:
 
 def build_backbone(name: str, **options: Any) -> Backbone:
     """A backbone ready to use. Raises UsageError for an unknown name or option."""
-    return construct(name, backbone_class(name), Backbone, options)  # type: ignore[type-abstract]
+    made = construct(name, backbone_class(name), Backbone, options)  # type: ignore[type-abstract]
+    made.name = name
+    return made

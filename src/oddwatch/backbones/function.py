@@ -14,8 +14,9 @@ import numpy as np
 
 from oddwatch.backbones.base import BackboneRecord
 from oddwatch.backbones.clips import ClipBackbone, ClipInput, Pixels
-from oddwatch.backbones.weights import sha256_of
 from oddwatch.errors import UsageError
+from oddwatch.files import sha256_of
+from oddwatch.registry import find
 
 Function = Callable[[Pixels], Any]
 FRAMES, SIZE_PX = 8, 224
@@ -30,6 +31,10 @@ class FunctionBackbone(ClipBackbone):
 
     function: ClassVar[Function]
     code_sha256: ClassVar[str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process imports the function by its name."""
+        return _rebuilt, (self.record.name, self.options())
 
     def weights_sha256(self) -> str:
         """That of the file which the function is written in: another file is refused like other weights."""
@@ -70,7 +75,14 @@ def function_backbone(name: str, function: Function) -> type[FunctionBackbone]:
         code_sha256 = sha256_of(_file(name, function))
 
     Made.function = staticmethod(function)
+    Made.__qualname__ = f"{FunctionBackbone.__name__}[{name}]"  # which tells it from others in what is kept
     return Made
+
+
+def _rebuilt(name: str, options: dict[str, Any]) -> FunctionBackbone:
+    made = function_backbone(name, find(name, {}, "backbone"))(**options)
+    made.name = name
+    return made
 
 
 def _file(name: str, function: Function) -> Path:

@@ -11,8 +11,9 @@ import numpy as np
 
 from oddwatch.backbones.base import EmbeddingStream
 from oddwatch.backbones.clips import ClipBackbone, Pixels
-from oddwatch.backbones.weights import PUBLISHED, RANDOM, find_weights, load_strictly, sha256_of
+from oddwatch.backbones.weights import PUBLISHED, RANDOM, find_weights, load_strictly
 from oddwatch.errors import MissingExtraError
+from oddwatch.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,8 @@ class PretrainedBackbone(ClipBackbone):
     remembers what it was learned with. model: arguments of the library's own constructor of the network, such as
     smaller sizes for tests. Other options: see `ClipBackbone`.
     """
+
+    speed_options = (*ClipBackbone.speed_options, "weights", "seed")  # the weights' checksum stands for both
 
     def __init__(
         self,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
@@ -15,6 +13,7 @@ from urllib.request import Request, urlopen
 
 from oddwatch.backbones.pins import check_pin
 from oddwatch.errors import MissingExtraError, WeightsError
+from oddwatch.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -76,18 +75,6 @@ def find_weights(
     if len(record.sha256) < len(found):
         check_pin(name, record.url or f"{record.hub}@{record.revision}/{path.name}", path, found, say)
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal digest of a file; read once as long as the file does not change."""
-    stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_state(path: Path) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from oddwatch import __version__
-from oddwatch.cli import demo, evaluate, learn, names, score
+from oddwatch.cli import demo, embed, evaluate, learn, names, score
 from oddwatch.cli.commands import Command, Group
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo", cls=Command)(demo.demo)
+app.command("embed", cls=Command)(embed.embed)
 app.command("learn", cls=Command)(learn.learn)
 app.command("score", cls=Command)(score.score)
 app.command("evaluate", cls=Command)(evaluate.evaluate)

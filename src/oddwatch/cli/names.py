@@ -9,9 +9,10 @@ import typer
 
 from oddwatch.backbones import BACKBONES, BackboneRecord, backbone_class, build_backbone
 from oddwatch.backbones.pretrained import PretrainedBackbone
-from oddwatch.backbones.weights import PUBLISHED, RANDOM, WeightsRecord, sha256_of
+from oddwatch.backbones.weights import PUBLISHED, RANDOM, WeightsRecord
 from oddwatch.cli.output import counted, print_descriptions, print_json, print_table
 from oddwatch.errors import MissingExtraError, UsageError
+from oddwatch.files import sha256_of
 from oddwatch.scorers import SCORERS, scorer_class
 
 BackboneName = Annotated[str, typer.Argument(metavar="NAME", help="One of: oddwatch backbones.")]
