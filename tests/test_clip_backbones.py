@@ -338,6 +338,24 @@ def test_a_detector_with_a_clip_backbone(tmp_path: Path) -> None:
         assert sum(1 for _ in video) == 90
 
 
+QUICK = ("videomae-b", "vivit-b", "vjepa2-l", "dinov2-s")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CLIP_BACKBONES if n != "timesformer"]
+)
+def test_every_family_is_kept_in_a_detector(name: str, tmp_path: Path) -> None:
+    usual, short = write(tmp_path / "usual.mp4", 8.0, seed=1), write(tmp_path / "short.mp4", 1.0, seed=2)
+    options = {"weights": "random", **SMALL[name], "stride_seconds": 0.35, "window_seconds": 0.5}
+    detector = Detector(backbone=name, backbone_options=options, on="grid", scorer="gaussian", budget="5%").learn(usual)
+    detector.save(tmp_path / "d")
+    again = Detector.load(tmp_path / "d")
+    assert again.backbone.options() == detector.backbone.options()
+    scores = again.score(short).scores
+    assert len(scores) >= 2
+    np.testing.assert_array_equal(scores, detector.score(short).scores)
+
+
 def test_other_weights_than_learned_with_are_refused(tmp_path: Path) -> None:
     usual = write(tmp_path / "usual.mp4", 14.0, seed=1)
     file = tmp_path / "weights.safetensors"

@@ -311,3 +311,32 @@ def test_show_and_pull(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert (ran.code, ran.out) == (1, "")
     assert "Three ways out" in ran.err
     assert oddwatch("backbones", "pull", "motion").err == "oddwatch: motion has no weights\n"
+
+
+def test_show_needs_no_weights(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record's facts for every backbone; without a classifier all parameters are listed, else those below it."""
+    monkeypatch.setenv("ODDWATCH_OFFLINE", "1")
+    oddwatch = Runner(capfd)
+    ran = oddwatch("backbones", "show", "motion")
+    assert (ran.code, ran.err) == (0, "")
+    assert "a vector of 34 values, a grid of 9 values per place" in ran.out
+    assert "tensor" not in ran.out
+    for name, tensors, parameters in (
+        ("videomae-b", 184, 86_227_200),
+        ("vivit-b", 198, 88_646_400),
+        ("vjepa2-l", 451, 353_221_632),
+        ("dinov2-s", 223, 22_056_576),
+    ):
+        said = json.loads(oddwatch("backbones", "show", name, "--json").out)
+        assert (said["name"], len(said["tensors"]), said["parameters"]) == (name, tensors, parameters)
+        assert not any(one["name"].startswith(("classifier", "vjepa2.predictor")) for one in said["tensors"])
+        assert said["weights"]["licence"]
+        assert said["input"]["frames"] >= 8
+    ran = oddwatch("backbones", "show", "videomae-b")
+    for fact in (
+        "16 frames of 224 x 224 px",
+        "MCG-NJU/videomae-base-finetuned-kinetics",
+        "NOT for commercial",
+        "80.9%",
+    ):
+        assert fact in ran.out
