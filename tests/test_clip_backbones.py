@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 from safetensors.torch import save_file
 from small_backbones import CLIP_BACKBONES, SMALL, parameters, small
 from small_videos import write
+from torch.utils.flop_counter import FlopCounterMode
 
 from oddwatch.backbones import backbone_class, build_backbone
 from oddwatch.backbones.clips import ClipBackbone, ClipInput
+from oddwatch.backbones.cost import cost
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.backbones.slowfast_network import pack_pathways
 from oddwatch.backbones.transformers_video import TransformersBackbone
@@ -160,6 +163,35 @@ def test_records() -> None:
         assert cls.input.frames >= (theirs.meta.get("min_temporal_size") or 1)
         seen += 1
     assert seen == 8
+
+
+@pytest.mark.parametrize("name", CLIP_BACKBONES)
+def test_the_published_size_gives_what_its_record_and_the_documents_say(name: str) -> None:
+    """Without memory for values: shapes, and the figures of the table, for every network as it is published."""
+    kind = backbone_class(name)
+    assert issubclass(kind, PretrainedBackbone)
+    takes, record = cost(kind), kind.record
+    assert takes.vector == (1, record.vector_size)
+    assert (takes.grid[0], takes.grid[3]) == (1, record.grid_size)
+    assert min(takes.grid[1:3]) > 1
+    page = Path(__file__).resolve().parent.parent / "docs" / "backbones.md"
+    [row] = re.findall(rf"^\| `{name}` \|.*", page.read_text(encoding="utf-8"), re.MULTILINE)
+    _, clip, parameters, gflop, embedding, top1, licence, _ = map(str.strip, row.split("|")[1:])
+    assert f"{kind.input.frames} x {kind.input.size_px} px" == clip.replace("8 and ", "")
+    assert (parameters, gflop) == (f"{takes.total / 1e6:.1f} M", f"{takes.gflop:.1f}")
+    assert embedding == str(record.vector_size)
+    assert record.weights is not None
+    assert top1 == ("-" if record.weights.top1 is None else f"{record.weights.top1:.1f}")
+    assert licence == record.weights.licence.partition(" (")[0]
+    if name in {"r2plus1d-18", "slowfast-r50", "timesformer"}:  # the article's counts
+        assert len(takes.parameters) == {"r2plus1d-18": 111, "slowfast-r50": 330, "timesformer": 247}[name]
+
+
+def test_operations_are_counted_as_when_a_network_really_runs() -> None:
+    made = small("timesformer")
+    with FlopCounterMode(display=False) as counter:
+        made.embed(np.zeros((1, 4, 32, 32, 3), np.float32))
+    assert cost(type(made), **SMALL["timesformer"]).gflop == counter.get_total_flops() / 1e9 > 0
 
 
 OLD_ATTENTION = {
@@ -342,7 +374,7 @@ QUICK = ("videomae-b", "vivit-b", "vjepa2-l", "dinov2-s")
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CLIP_BACKBONES if n != "timesformer"]
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in ("r2plus1d-18", "slowfast-r50", "mvit-v2-s"))]
 )
 def test_every_family_is_kept_in_a_detector(name: str, tmp_path: Path) -> None:
     usual, short = write(tmp_path / "usual.mp4", 8.0, seed=1), write(tmp_path / "short.mp4", 1.0, seed=2)

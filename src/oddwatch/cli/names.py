@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ import typer
 
 from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbone
 from oddwatch.backbones.clips import ClipBackbone
+from oddwatch.backbones.cost import cost
 from oddwatch.backbones.pretrained import PretrainedBackbone
-from oddwatch.backbones.weights import PUBLISHED, RANDOM
+from oddwatch.backbones.weights import PUBLISHED
 from oddwatch.cli.output import counted, print_descriptions, print_json, print_table
 from oddwatch.errors import MissingExtraError, UsageError
 from oddwatch.files import sha256_of
@@ -43,21 +45,20 @@ def show_backbone(
 ) -> None:
     """All about a backbone: its record, and its parameters without the classifier: index, name, shape, trainable."""
     found = backbone_class(name)
-    parameters = _parameters(name) if issubclass(found, PretrainedBackbone) else []
-    rows = [
-        (index, parameter_name, list(p.shape), index >= len(parameters) - last)
-        for index, (parameter_name, p) in enumerate(parameters)
-    ]
-    total = sum(p.numel() for _, p in parameters)
-    learns = sum(p.numel() for (_, p), row in zip(parameters, rows, strict=True) if row[3])
+    takes = cost(found) if issubclass(found, PretrainedBackbone) else None
+    parameters = takes.parameters if takes else ()
+    rows = [(index, n, shape, index >= len(parameters) - last) for index, (n, shape) in enumerate(parameters)]
+    learns = sum(math.prod(shape) for _, _, shape, trainable in rows if trainable)
+    total, gflop = (takes.total, takes.gflop) if takes else (0, None)
     if as_json:
         keys = ("index", "name", "shape", "trainable")
         tensors = [dict(zip(keys, row, strict=True)) for row in rows]
-        totals = {"tensors": tensors, "parameters": total, "trainable_parameters": learns}
+        totals = {"tensors": tensors, "parameters": total, "trainable_parameters": learns, "gflop_per_clip": gflop}
         print_json({**_backbone_json(found), **totals})
         return
-    print_descriptions([(key, (text,)) for key, text in _facts(found) if text])
-    if not rows:
+    facts = [*_facts(found), *([("takes", f"{gflop:.1f} GFLOP per clip")] if gflop else [])]
+    print_descriptions([(key, (text,)) for key, text in facts if text])
+    if not takes:
         return
     print()
     cells = [(str(i), n, " x ".join(map(str, shape)), "yes" if t else "no") for i, n, shape, t in rows]
@@ -67,29 +68,13 @@ def show_backbone(
 
 def pull_backbone(name: BackboneName) -> None:
     """Fetch the weights of a backbone ahead of time, into the standard cache."""
-    made = _pretrained(name, weights=PUBLISHED)
+    if not issubclass(backbone_class(name), PretrainedBackbone):
+        raise UsageError(f"{name} has no weights")
+    made = build_backbone(name, weights=PUBLISHED)
+    assert isinstance(made, PretrainedBackbone)
     path = made.weights_file()
     assert path is not None
     print(f"{path}: sha256 {sha256_of(path)}")
-
-
-def _pretrained(name: str, *, weights: str) -> PretrainedBackbone:
-    if not issubclass(backbone_class(name), PretrainedBackbone):
-        raise UsageError(f"{name} has no weights")
-    made = build_backbone(name, weights=weights)
-    assert isinstance(made, PretrainedBackbone)
-    return made
-
-
-def _parameters(name: str) -> list[tuple[str, Any]]:
-    """Names and parameters of a network without memory for its values: nothing is fetched, and it takes no time."""
-    made = _pretrained(name, weights=RANDOM)
-    try:
-        from torch import device
-    except ImportError as error:
-        raise MissingExtraError(f"the backbone {name}", "torch", "backbones") from error
-    with device("meta"):
-        return list(made.backbone_parameters())
 
 
 def _clip(found: type[Backbone]) -> str:
