@@ -126,6 +126,17 @@ def test_what_is_no_embedding(returns: str, message: str, module: Module) -> Non
         build_backbone(name)
 
 
+def test_an_object_that_can_be_called(module: Module) -> None:
+    name = module(
+        "own_object",
+        "from dataclasses import dataclass\n@dataclass\nclass Net:\n    gain: float\n"
+        "    def __call__(self, clips):\n        return self.gain * clips[:, 0, 0, 0]\nembed = Net(2.0)\n",
+    )
+    made = build_backbone(name)
+    assert made.record.vector_size == 3
+    assert type(made) is backbone_class(name)
+
+
 def test_sizes_that_change(module: Module) -> None:
     name = module("own_sizes", "def embed(clips):\n    return clips[:, :, 0, 0, 0]\n")
     made: Any = build_backbone(name, frames=4)

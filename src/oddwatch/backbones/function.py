@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, ClassVar
@@ -52,13 +51,18 @@ class FunctionBackbone(ClipBackbone):
         return vector, grid
 
 
-@lru_cache
+_made: dict[tuple[str, int], type[FunctionBackbone]] = {}
+"""By name and identity: a callable object may have no hash, and each class keeps its function alive."""
+
+
 def function_backbone(name: str, function: Function) -> type[FunctionBackbone]:
     """The class for `module:attribute`. The function is called with one black clip to learn what it returns.
 
     Attributes `frames` and `size_px` of the function say what its clips are where not 8 frames of 224 px. Raises
     UsageError that names the function: it fails, returns something else than arrays of the right shape, or has no file.
     """
+    if known := _made.get((name, id(function))):
+        return known
     frames, size_px = (getattr(function, key, usual) for key, usual in (("frames", FRAMES), ("size_px", SIZE_PX)))
     if not all(isinstance(value, int) and value > 0 for value in (frames, size_px)):
         raise UsageError(f"{name}: its frames and size_px are whole numbers above 0, got {frames!r} and {size_px!r}")
@@ -76,7 +80,7 @@ def function_backbone(name: str, function: Function) -> type[FunctionBackbone]:
 
     Made.function = staticmethod(function)
     Made.__qualname__ = f"{FunctionBackbone.__name__}[{name}]"  # which tells it from others in what is kept
-    return Made
+    return _made.setdefault((name, id(function)), Made)
 
 
 def _rebuilt(name: str, options: dict[str, Any]) -> FunctionBackbone:
