@@ -36,7 +36,7 @@ from oddwatch.scorers import SCORERS, autoencoder
 from oddwatch.types import Evaluation, FrameMetrics, LeaveOneOut, Row
 from oddwatch.video import open_video
 
-COMMANDS = ("demo", "learn", "score", "evaluate", "scorers", "backbones")
+COMMANDS = ("demo", "embed", "learn", "score", "evaluate", "scorers", "backbones")
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 FIGURES = {"micro_auc", "macro_auc", "average_precision", "eer"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"

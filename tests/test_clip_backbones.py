@@ -174,12 +174,15 @@ def test_the_published_size_gives_what_its_record_and_the_documents_say(name: st
     assert takes.vector == (1, record.vector_size)
     assert (takes.grid[0], takes.grid[3]) == (1, record.grid_size)
     assert min(takes.grid[1:3]) > 1
-    page = Path(__file__).resolve().parent.parent / "docs" / "backbones.md"
-    [row] = re.findall(rf"^\| `{name}` \|.*", page.read_text(encoding="utf-8"), re.MULTILINE)
+    root = Path(__file__).resolve().parent.parent
+    short = re.search(rf"^\| `{name}` \|(.*)", (root / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    figures = [f"{takes.total / 1e6:.1f} M", f"{takes.gflop:.1f}", str(record.vector_size)]
+    assert short is None or [cell.strip() for cell in short.group(1).split("|")[:3]] == figures
+    page = (root / "docs" / "backbones.md").read_text(encoding="utf-8")
+    [row] = re.findall(rf"^\| `{name}` \|.*", page, re.MULTILINE)
     _, clip, parameters, gflop, embedding, top1, licence, _ = map(str.strip, row.split("|")[1:])
     assert f"{kind.input.frames} x {kind.input.size_px} px" == clip.replace("8 and ", "")
-    assert (parameters, gflop) == (f"{takes.total / 1e6:.1f} M", f"{takes.gflop:.1f}")
-    assert embedding == str(record.vector_size)
+    assert [parameters, gflop, embedding] == figures
     assert record.weights is not None
     assert top1 == ("-" if record.weights.top1 is None else f"{record.weights.top1:.1f}")
     assert licence == record.weights.licence.partition(" (")[0]

@@ -156,5 +156,5 @@ def test_what_is_no_function(module: Module) -> None:
         backbone_class("own_others:wrong")
     with pytest.raises(UsageError, match=r"No module named 'own_nothing' \(looked in the current folder and in what"):
         backbone_class("own_nothing:embed")
-    with pytest.raises(UsageError, match="or module:function or module:Class"):
+    with pytest.raises(UsageError, match=r"or module:Class \(or module:function\)"):
         backbone_class("own")

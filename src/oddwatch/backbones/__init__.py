@@ -35,7 +35,7 @@ __all__ = ["BACKBONES", "Backbone", "BackboneRecord", "EmbeddingStream", "backbo
 
 def backbone_class(name: str) -> type[Backbone]:
     """The class behind a name of `BACKBONES` or `module:attribute`. Raises UsageError that lists the valid names."""
-    found = find(name, BACKBONES, "backbone", other="module:function or module:Class")
+    found = find(name, BACKBONES, "backbone", other="module:Class (or module:function)")
     if callable(found) and not isinstance(found, type):
         return function_backbone(name, found)
     return as_class(name, found, Backbone)  # type: ignore[type-abstract]
