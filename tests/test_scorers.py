@@ -19,7 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from oddwatch.errors import MissingExtraError, NotEnoughVideoError, UsageError
 from oddwatch.scorers import SCORERS, GridScorer, Scorer, build_scorer, scorer_class
 from oddwatch.scorers.autoencoder import AutoencoderScorer
-from oddwatch.scorers.base import Standardiser
+from oddwatch.scorers.base import Normaliser
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.scorers.gaussian import GaussianScorer
 from oddwatch.scorers.knn import KnnScorer
@@ -246,14 +246,14 @@ def test_a_users_own_scorer() -> None:
 def test_a_column_of_small_numbers_beside_large_ones_is_not_taken_for_constant() -> None:
     rng = np.random.default_rng(0)
     rows = np.stack([rng.normal(0, 1e6, 500), rng.normal(5, 1e-3, 500)], axis=1).astype(np.float32)
-    scaled = Standardiser.of(rows)(rows)
+    scaled = Normaliser.of(rows)(rows)
     np.testing.assert_allclose(scaled.std(0), 1, rtol=1e-3)
     assert np.abs(scaled.mean(0)).max() < 1e-2
 
 
 def test_a_constant_column_is_centred_and_not_blown_up() -> None:
     rows = np.full((1000, 2), [0.1, 1e6], np.float32)
-    assert np.abs(Standardiser.of(rows)(rows)).max() < 0.1
+    assert np.abs(Normaliser.of(rows)(rows)).max() < 0.1
 
 
 # gaussian
