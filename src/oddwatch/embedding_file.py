@@ -28,7 +28,7 @@ class EmbeddingFile:
     """Embeddings of stretches of video, in the order of time within each scene.
 
     embeddings: (n, D) float32, finite. frame_labels: (n, T) bool, the T frames that each covers, True = unusual.
-    scene: (n,) int64 from 0, which recording each is of. scene_names: one for each scene. scene_is_anomalous: (S,) bool,
+    scene: (n,) int64 from 0, the recording each is of. scene_names: one for each scene. scene_is_anomalous: (S,) bool,
     True where anything in the recording is unusual. None: the file does not say.
     """
 
@@ -115,9 +115,8 @@ def _read_parquet(file: Path) -> dict[str, NDArray[Any]]:
         if column.null_count:
             raise _bad(file, f"has empty values in {name}", "fill them, or leave the column out")
         values = column.to_pylist()
-        if name in ("embeddings", "frame_labels"):
-            if len({len(v) if isinstance(v, list) else -1 for v in values}) > 1:
-                raise _bad(file, f"has rows of different lengths in {name}", "make all alike")
+        if len({len(v) if isinstance(v, list) else -1 for v in values}) > 1:
+            raise _bad(file, f"has rows of different lengths in {name}", "make all alike")
         arrays[name] = np.asarray(values)
     return _by_scene(file, arrays)
 
@@ -130,7 +129,7 @@ def _by_scene(file: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray
         arrays["scene"] = np.unique(columns["scene_name"], return_inverse=True)[1]
     if "scene" not in arrays or arrays["scene"].dtype.kind not in "iu" or not len(arrays["scene"]):
         return arrays
-    numbers, first, scene = np.unique(arrays["scene"], return_index=True, return_inverse=True)
+    _, first, scene = np.unique(arrays["scene"], return_index=True, return_inverse=True)
     arrays["scene"] = scene
     for name, plural in by_row.items():
         if name in columns:

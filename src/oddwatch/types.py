@@ -447,8 +447,8 @@ class ComparedScorer:
 class ComparedView(_ShapeRepr):
     """The test embeddings of one view and what each scorer says of them, by its name: (n,) float64, of the first seed.
 
-    frame_labels: (n, T) bool. scenes: name of the scene of each. known, usual: embeddings in the training file, and those of
-    them that were learned from.
+    frame_labels: (n, T) bool. scenes: name of the scene of each. known, usual: embeddings in the training file, and
+    those of them that were learned from.
     """
 
     name: str

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from oddwatch.errors import MissingExtraError, OddwatchError
 from oddwatch.files import write_bytes
-from oddwatch.report.overlay import heatmap_overlay
 from oddwatch.report.figures import rocs
+from oddwatch.report.overlay import heatmap_overlay
 from oddwatch.report.page import FIGURES, build_page
 from oddwatch.report.scores import comparison_csv, scores_csv
 from oddwatch.types import Comparison, Evaluation

@@ -122,7 +122,7 @@ def roc(scores: FloatArray, labels: NDArray[np.bool_], threshold: float) -> byte
 
 
 def rocs(curves: Sequence[tuple[str, FloatArray]], labels: NDArray[np.bool_]) -> bytes:
-    """ROC curves of several scorers, (name, scores (N,)) each, the first drawn over the others. labels: both classes."""
+    """ROC curves of several scorers, each (name, scores (N,)), the first on top. labels hold both classes."""
     from matplotlib import colormaps
 
     figure, (axes,) = _figure(5.6, 5.2)

@@ -35,14 +35,15 @@ class GaussianScorer(Scorer):
         self._normaliser: Normaliser | None = None
 
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
+        from scipy.linalg import solve_triangular
         from sklearn.covariance import LedoitWolf
 
         rows = checked(x, at_least=2)
         normaliser = Normaliser.of(rows, self.options["normalise"])
         model = LedoitWolf(store_precision=False, assume_centered=True).fit(normaliser(rows).astype(np.float64))
-        # A floor keeps S invertible where all rows are alike. S^-1 = root' root, so the distance is |root (x - m)|.
-        covariance = model.covariance_ + 1e-6 * np.eye(len(model.covariance_))
-        self._root = np.linalg.cholesky(np.linalg.inv(covariance)).T.astype(np.float32)
+        # A floor keeps S invertible where all rows are alike. S = L L', so the distance is |L^-1 (x - m)|.
+        factor = np.linalg.cholesky(model.covariance_ + 1e-6 * np.eye(len(model.covariance_)))
+        self._root = solve_triangular(factor, np.eye(len(factor)), lower=True).astype(np.float32)
         self._normaliser = normaliser
         return self
 
