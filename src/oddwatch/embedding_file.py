@@ -85,7 +85,8 @@ def read_embeddings(path: str | os.PathLike[str]) -> EmbeddingFile:
 def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
     wanted = ("embeddings", "frame_labels", "scene", "scene_names", "scene_is_anomalous")
     try:
-        with np.load(file, allow_pickle=False) as found:
+        with file.open("rb") as handle:  # numpy leaves a file open that is no npz
+            found = np.load(handle, allow_pickle=False)
             if not isinstance(found, np.lib.npyio.NpzFile):
                 raise _bad(file, "is a single array and no npz", "save it with numpy.savez(file, embeddings=...)")
             return {name: found[name] for name in wanted if name in found.files}
