@@ -15,6 +15,7 @@ from oddwatch.types import FloatArray
 _PARTS = 4  # contiguous parts of the usual video, each scored by what learned from the others
 _SHARE = 0.8  # of the variance of usual rows that the subspace holds
 _LEAST_SPREAD = 1e-6
+_CHUNK = 4096
 
 
 class BlendScorer(Scorer):
@@ -24,7 +25,7 @@ class BlendScorer(Scorer):
     the subspace (principal components that hold 80% of the variance, the linear form of an autoencoder) what the usual
     cannot be mixed to. Rows are normalised by `length` (`Normaliser`). The three are on different scales, so each is
     standardised by mean and deviation of what it scores held-out usual rows: contiguous parts of time, each scored by
-    what learned from the others (fewer than 8 rows are too few for that and are scored by themselves). The score is
+    what learned from the others (fewer than 8 rows are too few for that and are scored by what learned from themselves). The score is
     log(1 + e^z) of their mean z: in the order of z, near z where that is large, and never below 0. neighbours, memory:
     of `knn`.
 
@@ -138,5 +139,6 @@ class SubspaceScorer(Scorer):
 
 
 def _scores(parts: Sequence[Scorer], rows: FloatArray) -> FloatArray:
-    """(n, 3) what each part scores."""
-    return np.stack([part.score(rows) for part in parts], axis=1)
+    """(n, 3) what each part scores, a chunk of rows at a time: each part makes copies of what it is given."""
+    chunks = [rows[i : i + _CHUNK] for i in range(0, max(len(rows), 1), _CHUNK)]
+    return np.concatenate([np.stack([part.score(chunk) for part in parts], axis=1) for chunk in chunks])
