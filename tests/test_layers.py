@@ -27,6 +27,7 @@ MODULES = {
         "augment",
         "backbones",
         "calibration",
+        "embedding_file",
         "grouping",
         "health",
         "metrics",

@@ -30,7 +30,7 @@ from oddwatch.embed import (
 )
 from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError, WeightsError
 from oddwatch.grouping import Grouping, group, sustained_levels
-from oddwatch.scorers import SCORERS, build_scorer, scorer_class
+from oddwatch.scorers import FOR_EMBEDDINGS, SCORERS, build_scorer, scorer_class
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo, covered_seconds
 from oddwatch.video import display_name, list_videos, same_video
@@ -466,10 +466,10 @@ def _check_weights(backbone: Backbone, learned_with: str | None) -> None:
 
 def _suited(backbone: str, on: str) -> str:
     """What `auto` stands for: attributes where the channels have meanings, else what takes little video to fit many
-    places, and what knows several usual kinds of whole frames.
+    places; for whole frames what knows several usual kinds of them, or suits the embeddings of a trained network.
     """
     if on == "vector":
-        return "knn"
+        return "knn" if backbone_class(backbone).record.weights is None else FOR_EMBEDDINGS
     return "attributes" if "attributes" in suitable_scorers(backbone, on) else "gaussian"
 
 
