@@ -6,15 +6,16 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from oddwatch.backbones import backbone_class
+from oddwatch.backbones import GIVEN, backbone_class
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
 from oddwatch.detector import Detector, On
 from oddwatch.detector.folder import require_free
 from oddwatch.embed import EmbeddingCache, Entry
+from oddwatch.embedding_file import SUFFIXES, read_embeddings
 from oddwatch.errors import NotEnoughVideoError, UsageError, VideoError
 from oddwatch.video import classes_by_folder, display_name, list_videos
 
@@ -73,7 +74,7 @@ def learn(
         typer.Argument(
             metavar="VIDEO...",
             help="Files, folders of files, folders of numbered frames, lists of these (.txt), URLs; or one folder made "
-            "by oddwatch embed.",
+            "by oddwatch embed; or embeddings made elsewhere, .npz or .parquet, --fps of them a second.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
@@ -96,17 +97,30 @@ def learn(
 ) -> None:
     """Learn from video in which nothing unusual happens."""
     require_free(out)
+    given = [video for video in videos if video.lower().endswith(SUFFIXES)]
     kept = EmbeddingCache(videos[0]).entries() if len(videos) == 1 and os.path.isdir(videos[0]) else []
-    if kept:
+    options: dict[str, Any]
+    if given:
+        if len(given) < len(videos) or backbone != "motion" or classes or weights or cache_folder:
+            raise UsageError(
+                f"{given[0]} holds embeddings: give such files alone, without --backbone, --weights, --classes, --cache"
+            )
+        files = [read_embeddings(path) for path in given]
+        backbone = GIVEN
+        options = {"vector_size": files[0].embeddings.shape[1], "seconds": 1.0 if fps is None else 1 / fps}
+    elif kept:
         if weights is not None or fps is not None or cache_folder is not None:
             raise UsageError(f"{videos[0]} holds embeddings: leave out --weights, --fps and --cache")
         kept = _of_one_backbone(kept, None if backbone == "motion" else backbone)
         backbone, options = kept[0].backbone, kept[0].options
         on = "vector" if on == "auto" and not kept[0].grids else on
     else:
-        options = weights_option(backbone, weights)
+        options = dict(weights_option(backbone, weights))
     detector = Detector(backbone=backbone, backbone_options=options, scorer=scorer, on=on, budget=budget, seed=seed)
-    if kept:
+    if given:
+        with progress_bar() as progress:
+            detector.learn_given(files, progress=progress)
+    elif kept:
         labels = {entry.path: os.path.basename(os.path.dirname(entry.path)) for entry in kept} if classes else None
         with progress_bar() as progress:
             detector.learn_kept(kept, labels=labels, progress=progress)

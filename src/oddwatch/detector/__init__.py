@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from oddwatch import __version__
-from oddwatch.backbones import Backbone, backbone_class, build_backbone
+from oddwatch.backbones import GIVEN, Backbone, backbone_class, build_backbone
+from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
 from oddwatch.detector.folder import read_folder, write_folder
 from oddwatch.detector.learning import FittedScorer, Indices, hold_out, peak_boxes
@@ -26,8 +27,11 @@ from oddwatch.embed import (
     Progress,
     StoredEmbeddings,
     cached_video,
+    fingerprint,
     too_short,
 )
+from oddwatch.embed.given import scenes
+from oddwatch.embedding_file import EmbeddingFile
 from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError, WeightsError
 from oddwatch.grouping import Grouping, group, sustained_levels
 from oddwatch.scorers import FOR_EMBEDDINGS, SCORERS, build_scorer, scorer_class
@@ -161,6 +165,28 @@ class Detector:
         with EmbeddingStore(keep_grids=self.on == "grid") as store:
             for entry in entries:
                 store.add_entry(entry, label=(labels or {}).get(entry.path, "usual"))
+            return self._learn(store, budget, progress)
+
+    def learn_given(
+        self,
+        files: Sequence[EmbeddingFile],
+        *,
+        budget: str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from the usual scenes of files of embeddings that were made elsewhere; the backbone is `given`.
+
+        Arguments and errors: as `learn`. Raises UsageError also for vectors of another size.
+        """
+        backbone = self.backbone
+        if not isinstance(backbone, GivenEmbeddings):
+            raise UsageError(f"embeddings made elsewhere need backbone {GIVEN!r}, not {self.backbone_name!r}")
+        with EmbeddingStore(keep_grids=False) as store:
+            for file in files:
+                if (size := file.embeddings.shape[1]) != backbone.vector_size:
+                    raise UsageError(f"{file.path} has embeddings of {size} values, not {backbone.vector_size}")
+                for source, embeddings in scenes(file, backbone, only_usual=True):
+                    store.add_scene(source, embeddings, sha256=fingerprint(str(file.path)))
             return self._learn(store, budget, progress)
 
     def _learn(self, store: EmbeddingStore, budget: str | None, progress: Progress | None) -> Self:
@@ -469,7 +495,7 @@ def _suited(backbone: str, on: str) -> str:
     places; for whole frames what knows several usual kinds of them, or suits the embeddings of a trained network.
     """
     if on == "vector":
-        return "knn" if backbone_class(backbone).record.weights is None else FOR_EMBEDDINGS
+        return "knn" if backbone_class(backbone).record.channels else FOR_EMBEDDINGS
     return "attributes" if "attributes" in suitable_scorers(backbone, on) else "gaussian"
 
 
