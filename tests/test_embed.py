@@ -15,7 +15,7 @@ import pytest
 from small_videos import images, write
 from video_files import write_frames
 
-import oddwatch.embed
+import oddwatch.embed.cache
 from oddwatch.backbones import EmbeddingStream, build_backbone
 from oddwatch.embed import EmbeddedVideo, EmbeddingStore, StoredEmbeddings, embed_video, fingerprint
 from oddwatch.errors import OddwatchError, UsageError, VideoError
@@ -190,7 +190,7 @@ def test_the_shape_of_a_first_video_that_failed_does_not_bind_the_next(
 
     with EmbeddingStore() as store:
         with monkeypatch.context() as patched:
-            patched.setattr(oddwatch.embed, "embed_video", breaks_off)
+            patched.setattr(oddwatch.embed.cache, "embed_video", breaks_off)
             assert not store.add_video("other", MOTION)
         assert store.add_video(video, MOTION)
         assert [str(f) for f in store.failures] == ["other: is cut off (copy it again)"]

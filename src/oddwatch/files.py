@@ -1,8 +1,10 @@
-"""Writing files so that a crash leaves the old file or the new one."""
+"""Writing files so that a crash leaves the old file or the new one; what tells one file from another."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from oddwatch.errors import OddwatchError
@@ -39,3 +41,15 @@ def write_text(path: Path, text: str) -> None:
         raise OddwatchError(
             f"{path} cannot be written: {error.strerror or error} (free some space or choose another)"
         ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal digest of a file; read once as long as its size and time do not change. Raises OSError."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

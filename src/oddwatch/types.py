@@ -144,6 +144,11 @@ class Embeddings(_ShapeRepr):
     def __len__(self) -> int:
         return len(self.vector)
 
+    def __getitem__(self, rows: slice) -> Embeddings:
+        """Some of them."""
+        grid = None if self.grid is None else self.grid[rows]
+        return Embeddings(self.vector[rows], grid, self.start_seconds[rows], self.end_seconds[rows])
+
     @staticmethod
     def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
         """Join batches of one stream, in the order given. Raises ValueError when there are none."""

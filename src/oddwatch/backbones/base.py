@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from oddwatch.backbones.weights import WeightsRecord
@@ -45,6 +48,16 @@ class Backbone(ABC):
     """Turns video into embeddings. Options are keywords of the constructor and come back from `options()`."""
 
     record: BackboneRecord
+    name = ""
+    """What `build_backbone` built it by; empty when it was built directly."""
+    version = 1
+    """Counts up when the same video and options give other embeddings than before: what was kept is not used again."""
+    speed_options: tuple[str, ...] = ()
+    """Options that do not change an embedding by more than rounding."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process is built anew from the options: what runs a network cannot be sent."""
+        return _rebuilt, (type(self), self.name, self.options())
 
     @abstractmethod
     def stream(self) -> EmbeddingStream:
@@ -57,3 +70,26 @@ class Backbone(ABC):
     @abstractmethod
     def options(self) -> dict[str, Any]:
         """Keywords that build an equal backbone again; JSON types only."""
+
+    def identity(self) -> dict[str, Any]:
+        """All that an embedding depends on besides the video, as JSON types. Raises WeightsError.
+
+        Of a class that is not oddwatch's own the source file is part of it, because only its author knows its version.
+        """
+        own = type(self)
+        source = None
+        if own.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            source = hashlib.sha256(Path(inspect.getfile(own)).read_bytes()).hexdigest()
+        return {
+            "class": f"{own.__module__}:{own.__qualname__}",
+            "source_sha256": source,
+            "version": self.version,
+            "options": {name: value for name, value in self.options().items() if name not in self.speed_options},
+            "weights_sha256": self.weights_sha256(),
+        }
+
+
+def _rebuilt(kind: type[Backbone], name: str, options: dict[str, Any]) -> Backbone:
+    made = kind(**options)
+    made.name = name
+    return made

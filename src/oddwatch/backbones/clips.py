@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.backbones.base import Backbone, EmbeddingStream
-from oddwatch.types import Embeddings, Frame, Image
+from oddwatch.errors import UsageError
+from oddwatch.types import Clip, Embeddings, Frame, Image
 from oddwatch.windows import SlidingWindows, Window
 
 Pixels = NDArray[np.float32]
@@ -31,15 +33,17 @@ class ClipBackbone(Backbone):
     """One embedding per window of a stream. Subclasses say what they see (`input`) and implement `embed`.
 
     window_seconds, stride_seconds: of the sliding windows. A video shorter than a window is one clip of all of it.
-    batch: clips that are embedded at a time. frames, size_px: of a clip, where not what `input` says.
+    window_seconds None: every video is ONE clip of frames spread over all of it, as in the article; that needs videos
+    that have an end. batch: clips that are embedded at a time. frames, size_px: of a clip, where not what `input` says.
     """
 
     input: ClipInput
+    speed_options: tuple[str, ...] = ("batch",)
 
     def __init__(
         self,
         *,
-        window_seconds: float = 2.0,
+        window_seconds: float | None = 2.0,
         stride_seconds: float = 1.0,
         batch: int = 4,
         frames: int | None = None,
@@ -49,8 +53,9 @@ class ClipBackbone(Backbone):
         self.input = replace(usual, frames=frames or usual.frames, size_px=size_px or usual.size_px)
         if min(batch, self.input.frames, self.input.size_px) < 1:
             raise ValueError(f"batch, frames and size_px must be at least 1, got {batch}, {frames}, {size_px}")
-        self._window_seconds, self._stride_seconds, self._batch = window_seconds, stride_seconds, batch
-        self._windows()
+        self.window_seconds, self._stride_seconds, self.batch = window_seconds, stride_seconds, batch
+        if window_seconds is not None:
+            self.cutter()
 
     @abstractmethod
     def embed(self, clips: Pixels) -> tuple[Pixels, Pixels | None]:
@@ -62,66 +67,76 @@ class ClipBackbone(Backbone):
         To 0..1, normalised, resized to the square: bilinear between the four nearest pixels, without antialiasing.
         """
         size = self.input.size_px
+        resized = cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
         mean = np.asarray(self.input.mean, dtype=np.float32)
         std = np.asarray(self.input.std, dtype=np.float32)
-        scaled = (_bilinear(image, size) / np.float32(255) - mean) / std
-        return np.asarray(scaled, dtype=np.float32)
+        return np.asarray((resized / np.float32(255) - mean) / std, dtype=np.float32)
 
     def options(self) -> dict[str, Any]:
         return {
-            "window_seconds": self._window_seconds,
+            "window_seconds": self.window_seconds,
             "stride_seconds": self._stride_seconds,
-            "batch": self._batch,
+            "batch": self.batch,
             "frames": self.input.frames,
             "size_px": self.input.size_px,
         }
 
     def stream(self) -> EmbeddingStream:
-        return _ClipStream(self, self._windows(), self._batch)
+        return _ClipStream(self)
 
-    def _windows(self) -> SlidingWindows[Pixels]:
-        return SlidingWindows(
-            items_per_window=self.input.frames, length_seconds=self._window_seconds, stride_seconds=self._stride_seconds
+    def cutter(self) -> ClipCutter:
+        """What cuts ONE stream of video into prepared clips. Raises UsageError when a clip is a whole video."""
+        if self.window_seconds is None:
+            raise UsageError("a clip of a whole video needs one that has an end: give a file, or a window in seconds")
+        return ClipCutter(self, self.window_seconds, self._stride_seconds)
+
+    def whole(self, clip: Clip) -> Window[Pixels]:
+        """A sampled video as the one clip that it is."""
+        prepared = tuple(self.prepare(image) for image in clip.images)
+        return Window(prepared, np.asarray(clip.times_seconds, dtype=np.float64), clip.start_seconds, clip.end_seconds)
+
+    def embed_windows(self, windows: Sequence[Window[Pixels]], *, pad: bool = False) -> Embeddings:
+        """Embeddings of prepared clips, in batches of `batch`. pad: fill the last batch up by repeating its last clip,
+        so that what a clip gives does not depend on how many came with it (networks' last bits do).
+        """
+        parts = []
+        for first in range(0, len(windows), self.batch):
+            some = windows[first : first + self.batch]
+            given = [*some, *[some[-1]] * (self.batch - len(some) if pad else 0)]
+            vector, grid = self.embed(np.stack([np.stack(window.items) for window in given]))
+            start = np.array([window.start_seconds for window in some])
+            end = np.array([window.end_seconds for window in some])
+            parts.append(Embeddings(vector[: len(some)], None if grid is None else grid[: len(some)], start, end))
+        return Embeddings.concatenate(parts)
+
+
+class ClipCutter:
+    """Every frame is prepared once, however many windows it is in: memory is that of one window of small pictures."""
+
+    def __init__(self, backbone: ClipBackbone, window_seconds: float, stride_seconds: float) -> None:
+        self._backbone = backbone
+        self._windows: SlidingWindows[Pixels] = SlidingWindows(
+            items_per_window=backbone.input.frames, length_seconds=window_seconds, stride_seconds=stride_seconds
         )
+
+    def push(self, frame: Frame) -> list[Window[Pixels]]:
+        """The clips that ended with this frame."""
+        return self._windows.push(frame.time_seconds, self._backbone.prepare(frame.image))
+
+    def close(self) -> list[Window[Pixels]]:
+        """The clip that is left at the end of the video, if any."""
+        return self._windows.close()
 
 
 class _ClipStream(EmbeddingStream):
-    """Every frame is prepared once, however many windows it is in: memory is that of one window of small pictures."""
-
-    def __init__(self, backbone: ClipBackbone, windows: SlidingWindows[Pixels], batch: int) -> None:
-        self._backbone, self._windows, self._batch = backbone, windows, batch
+    def __init__(self, backbone: ClipBackbone) -> None:
+        self._backbone, self._cutter = backbone, backbone.cutter()
 
     def push(self, frames: Sequence[Frame]) -> Embeddings | None:
-        ended: list[Window[Pixels]] = []
-        for frame in frames:
-            ended += self._windows.push(frame.time_seconds, self._backbone.prepare(frame.image))
-        return self._embedded(ended)
+        return self._embedded([window for frame in frames for window in self._cutter.push(frame)])
 
     def close(self) -> Embeddings | None:
-        return self._embedded(self._windows.close())
+        return self._embedded(self._cutter.close())
 
     def _embedded(self, windows: Sequence[Window[Pixels]]) -> Embeddings | None:
-        parts = []
-        for first in range(0, len(windows), self._batch):
-            batch = windows[first : first + self._batch]
-            vector, grid = self._backbone.embed(np.stack([np.stack(window.items) for window in batch]))
-            start = np.array([window.start_seconds for window in batch])
-            end = np.array([window.end_seconds for window in batch])
-            parts.append(Embeddings(vector, grid, start, end))
-        return Embeddings.concatenate(parts) if parts else None
-
-
-def _bilinear(image: Image, size: int) -> Pixels:
-    """(H, W, 3) uint8 -> (size, size, 3) float32, 0..255. Pixel centres correspond; outside is the nearest pixel."""
-    (top, bottom, down), (left, right, across) = (_between(n, size) for n in image.shape[:2])
-    down, across = down[:, None, None], across[None, :, None]
-    upper = image[np.ix_(top, left)] * (1 - across) + image[np.ix_(top, right)] * across
-    lower = image[np.ix_(bottom, left)] * (1 - across) + image[np.ix_(bottom, right)] * across
-    return np.asarray(upper * (1 - down) + lower * down, dtype=np.float32)
-
-
-def _between(length: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Pixels]:
-    """For each of `size` places: the pixels before and after it, and how far it is on the way (0..1)."""
-    at = np.maximum((np.arange(size) + 0.5) * (length / size) - 0.5, 0)
-    before = np.minimum(at.astype(np.intp), length - 1)
-    return before, np.minimum(before + 1, length - 1), (at - before).astype(np.float32)
+        return self._backbone.embed_windows(windows) if windows else None

@@ -11,8 +11,9 @@ import numpy as np
 
 from oddwatch.backbones.base import EmbeddingStream
 from oddwatch.backbones.clips import ClipBackbone, Pixels
-from oddwatch.backbones.weights import PUBLISHED, RANDOM, find_weights, load_strictly, sha256_of
+from oddwatch.backbones.weights import PUBLISHED, RANDOM, find_weights, load_strictly
 from oddwatch.errors import MissingExtraError
+from oddwatch.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -27,11 +28,23 @@ class PretrainedBackbone(ClipBackbone):
     weights: `published` (fetched once, kept in the standard cache), a path of a safetensors file or a checkpoint, or
     `random`, which only tests and benchmarks have a use for. seed: of `random`. precision: `float32`, or `bfloat16`,
     which is faster where the processor knows it and moves embeddings by about 1% (docs/backbones.md); a detector
-    remembers what it was learned with. Other options: see `ClipBackbone`.
+    remembers what it was learned with. model: arguments of the library's own constructor of the network, such as
+    smaller sizes for tests. Other options: see `ClipBackbone`.
     """
 
-    def __init__(self, *, weights: str = PUBLISHED, seed: int = 0, precision: str = "float32", **clips: Any) -> None:
+    speed_options = (*ClipBackbone.speed_options, "weights", "seed")  # the weights' checksum stands for both
+
+    def __init__(
+        self,
+        *,
+        weights: str = PUBLISHED,
+        seed: int = 0,
+        precision: str = "float32",
+        model: dict[str, Any] | None = None,
+        **clips: Any,
+    ) -> None:
         super().__init__(**clips)
+        self._model = dict(model or {})
         if precision not in _PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(_PRECISIONS)}, got {precision!r}")
         self._weights, self._seed, self._precision = weights, seed, precision
@@ -39,7 +52,7 @@ class PretrainedBackbone(ClipBackbone):
 
     def options(self) -> dict[str, Any]:
         own = {"weights": self._weights, "seed": self._seed, "precision": self._precision}
-        return {**own, **super().options()}
+        return {**own, **({"model": self._model} if self._model else {}), **super().options()}
 
     def weights_file(self) -> Path | None:
         """Where the weights are, fetched if need be; None for random ones. Raises WeightsError."""
@@ -89,10 +102,10 @@ class PretrainedBackbone(ClipBackbone):
     def backbone_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         """Names and parameters without the classifier's, in the network's order: what fine-tuning counts in."""
         head = self.classifier
-        return [(name, p) for name, p in self.network.named_parameters() if not name.startswith(head)]
+        return [(name, p) for name, p in self.network.named_parameters() if not (head and name.startswith(head))]
 
     classifier: str
-    """What the names of the classifier's parameters begin with."""
+    """What the names of the classifier's parameters begin with; empty where there is none."""
 
 
 def over_time(features: torch.Tensor) -> torch.Tensor:

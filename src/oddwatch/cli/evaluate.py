@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddwatch.cli.embeddings import evaluate_embeddings
-from oddwatch.cli.learn import Backbone, Budget, Fps, OnWhat, ScorerName, Seed, Weights, weights_option
+from oddwatch.cli.learn import Backbone, Budget, Cache, Fps, OnWhat, ScorerName, Seed, Weights, weights_option
 from oddwatch.cli.output import (
     counted,
     print_comparison,
@@ -19,6 +19,7 @@ from oddwatch.cli.output import (
 )
 from oddwatch.datasets import DATASETS, load_dataset
 from oddwatch.detector import Detector, On, suitable_scorers
+from oddwatch.embed import EmbeddingCache
 from oddwatch.errors import MissingExtraError, OddwatchError, UsageError
 from oddwatch.types import FrameMetrics, Row
 
@@ -45,6 +46,7 @@ def evaluate(
     on: OnWhat = "auto",
     budget: Budget = "2/day",
     fps: Fps = None,
+    cache_folder: Cache = None,
     no_compare: Annotated[
         bool, typer.Option("--no-compare", help="Only this detector: no other scorers, no floors that learn nothing.")
     ] = False,
@@ -59,13 +61,22 @@ def evaluate(
     embeddings: compare all scorers on files of embeddings that were made elsewhere, train*.npz and test*.npz (or
     .parquet) in the folder PATH; writes scores.csv and ROC figures.
     """
-    from oddwatch.evaluate import evaluate as run_evaluation
-    from oddwatch.evaluate import to_json
     from oddwatch.report import require_extra, write_report
 
     if dataset == EMBEDDINGS:
-        asked = (detector_folder, backbone, weights, scorer, on, budget, fps, no_compare, no_leave_one_out)
-        if asked != (None, "motion", None, "auto", "auto", "2/day", None, False, False):
+        asked = (
+            detector_folder,
+            backbone,
+            weights,
+            scorer,
+            on,
+            budget,
+            fps,
+            cache_folder,
+            no_compare,
+            no_leave_one_out,
+        )
+        if asked != (None, "motion", None, "auto", "auto", "2/day", None, None, False, False):
             raise UsageError(
                 "evaluate embeddings compares all scorers on vectors and has no video: of the options it takes --out, "
                 "--seed and --json only"
@@ -89,8 +100,12 @@ def evaluate(
             budget=budget,
             seed=seed,
         )
+    detector.backbone.weights_sha256()  # what is missing is said before any work
     require_extra()
     _require_folder(out)
+    from oddwatch.evaluate import evaluate as run_evaluation
+    from oddwatch.evaluate import to_json
+
     found = load_dataset(dataset, path, fps=fps)
     others, missing = ([], []) if no_compare or detector_folder is not None else _others(detector)
     with progress_bar() as progress:
@@ -101,6 +116,7 @@ def evaluate(
             others=others,
             floors=not no_compare,
             leave_one_out=not no_leave_one_out,
+            cache=None if cache_folder is None else EmbeddingCache(cache_folder),
             progress=progress,
         )
     evaluation = replace(evaluation, rows=(*evaluation.rows, *missing))

@@ -1,11 +1,10 @@
-"""Videos -> embeddings, kept on disk while a detector learns from them, so that memory does not grow with the hours."""
+"""Embeddings of several videos while a detector learns from them: on disk, so that memory stays small."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,46 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.backbones import Backbone
+from oddwatch.embed.cache import EmbeddingCache, Entry, cached_video
+from oddwatch.embed.stream import Progress, fingerprint, too_short
 from oddwatch.errors import OddwatchError, VideoError
 from oddwatch.types import Embeddings, Failure, FloatArray, VideoInfo
-from oddwatch.video import display_name, open_video, prefetch
+from oddwatch.video import display_name
 
-Progress = Callable[[str, float, float | None], None]
-"""(video, seconds done, seconds in all or None): called now and then, from the thread that asked for the work."""
-
-BATCH_FRAMES = 16
 Rows = NDArray[np.float32]
 Indices = NDArray[np.int64]
-
-
-def embed_video(
-    path: str, backbone: Backbone, *, fps: float | None = None, progress: Progress | None = None
-) -> Iterator[tuple[VideoInfo, Embeddings]]:
-    """Embeddings of one video in order of time, in batches; decoding runs ahead in a thread.
-
-    Nothing comes from a video that is too short for the backbone. fps: of a folder of frames. Raises VideoError, at the
-    latest when the video ends without a single frame.
-    """
-    with open_video(path, fps=fps) as source:
-        stream = backbone.stream()
-        batch = []
-        for frame in prefetch(source, frames=2 * BATCH_FRAMES):
-            batch.append(frame)
-            if len(batch) == BATCH_FRAMES:
-                if (embeddings := stream.push(batch)) is not None:
-                    yield source.info, embeddings
-                if progress:
-                    progress(source.info.name, frame.time_seconds, source.info.duration_seconds)
-                batch = []
-        if batch and (embeddings := stream.push(batch)) is not None:
-            yield source.info, embeddings
-        if (embeddings := stream.close()) is not None:
-            yield source.info, embeddings
-
-
-def too_short(name: str) -> VideoError:
-    """What to raise when `embed_video` gave nothing."""
-    return VideoError(name, "too short to show any movement", "give a video of at least a second")
 
 
 @dataclass(frozen=True)
@@ -114,22 +81,40 @@ class EmbeddingStore:
         *,
         fps: float | None = None,
         label: str = "usual",
+        cache: EmbeddingCache | None = None,
         progress: Progress | None = None,
     ) -> bool:
-        """Embed one video. One that cannot be used, or whose grid has another shape, is noted in `failures`; False.
+        """Embed one video, or take what `cache` has of it. One that cannot be used, or whose grid has another shape, is
+        noted in `failures`; False.
 
-        Raises OddwatchError when the temporary file cannot grow.
+        Raises OddwatchError when the temporary file or the cache cannot grow.
         """
+        embedded = cached_video(path, backbone, cache, grids=self._keep_grids, fps=fps, progress=progress)
+        return self._add(path, embedded, lambda: fingerprint(path), label=label, fps=fps)
+
+    def add_entry(self, entry: Entry, *, label: str = "usual") -> bool:
+        """A video that a cache has, as `add_video` does. Raises OddwatchError as that does."""
+        return self._add(entry.path, entry.read(), lambda: entry.sha256, label=label, fps=entry.fps)
+
+    def _add(
+        self,
+        path: str,
+        embedded: Iterable[tuple[VideoInfo, Embeddings]],
+        identify: Callable[[], str | None],
+        *,
+        label: str,
+        fps: float | None,
+    ) -> bool:
         first, name, added = len(self), display_name(path), 0
         marks = (self._values.tell(), self._cells.tell(), len(self._vectors))
         try:
-            for info, embeddings in embed_video(path, backbone, fps=fps, progress=progress):
+            for info, embeddings in embedded:
                 name = info.name
                 self._append(embeddings, name)
                 added += len(embeddings)
             if not added:
                 raise too_short(name)
-            sha256 = _fingerprint(path, name)
+            sha256 = identify()
         except VideoError as error:
             self._values.seek(marks[0])
             self._cells.seek(marks[1])
@@ -265,26 +250,3 @@ class StoredEmbeddings:
         which = np.searchsorted(ends, picked, side="right")
         rows = begins[which] + picked - (ends[which] - counts[which])
         return np.asarray(self.values[rows]), np.asarray(self.cells[rows], dtype=np.int64), items[which]
-
-
-def _fingerprint(path: str, name: str) -> str | None:
-    try:
-        return fingerprint(path)
-    except OSError as error:
-        raise VideoError(name, f"cannot be read: {error.strerror or error}", "check its permissions") from error
-
-
-def fingerprint(path: str) -> str | None:
-    """sha256 of a file, or of the names and bytes of the files in a folder; None for what is neither (a stream)."""
-    place = Path(path)
-    if not place.exists():
-        return None
-    digest = hashlib.sha256()
-    files: Sequence[Path] = sorted(p for p in place.iterdir() if p.is_file()) if place.is_dir() else [place]
-    for file in files:
-        if place.is_dir():
-            digest.update(file.name.encode())
-        with file.open("rb") as handle:
-            while chunk := handle.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
