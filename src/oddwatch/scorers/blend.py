@@ -25,9 +25,9 @@ class BlendScorer(Scorer):
     the subspace (principal components that hold 80% of the variance, the linear form of an autoencoder) what the usual
     cannot be mixed to. Rows are normalised by `length` (`Normaliser`). The three are on different scales, so each is
     standardised by mean and deviation of what it scores held-out usual rows: contiguous parts of time, each scored by
-    what learned from the others (fewer than 8 rows are too few for that and are scored by what learned from
-    themselves). The score is log(1 + e^z) of their mean z: in the order of z, near z where that is large, and never
-    below 0. neighbours, memory: of `knn`.
+    what learned from the others (fewer than 8 rows are too few for that: they are scored by what learned from all).
+    The score is log(1 + e^z) of their mean z: in the order of z, near z where that is large, and never below 0.
+    neighbours, memory: of `knn`.
 
     No one of them is trusted alone: which is best depends on the network and on what happens. docs/results.md has what
     was compared, and on what.
@@ -35,7 +35,7 @@ class BlendScorer(Scorer):
 
     name = "blend"
     summary = "nearest usual moments, usual spread and usual subspace, averaged; for embeddings of pretrained networks"
-    max_rows = 10_000
+    max_rows = 4_000  # it fits five times, and a coreset of a large memory is slow
 
     def __init__(self, *, neighbours: int = 3, memory: int = 2000, seed: int = 42) -> None:
         self.options: dict[str, Any] = {"neighbours": neighbours, "memory": memory, "seed": seed}
