@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def check_every_pair(name: str) -> None:
     x = clips(backbone)
     exact = backbone.embed(x)
     for compute in REDUCED:
-        other = backbone.computed(compute)
+        other = backbone.computed(**asdict(compute))
         limits = (1e-9, 1e-5) if compute.precision == "float32" else (1e-5, 0.02)
         for a, b in zip(other.embed(x), exact, strict=True):
             assert limits[0] < moved(a, b) < limits[1], compute
@@ -119,7 +120,7 @@ def test_a_processor_without_bfloat16(monkeypatch: pytest.MonkeyPatch, caplog: p
     openvino = openvino_runtime.import_openvino()
     monkeypatch.setattr(openvino.Core, "get_property", lambda self, device, name: ["FP32"])
     with pytest.raises(UsageError, match="OpenVINO does not have it on this processor"):
-        backbone.computed(Compute("openvino", "bfloat16")).embed(clips(backbone))
+        backbone.computed(runtime="openvino").embed(clips(backbone))
 
 
 def test_threads_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +162,7 @@ def test_openvino_with_one_thread_and_any_batch() -> None:
 
 @pytest.mark.parametrize("compute", [REDUCED[0], REDUCED[2]], ids=str)
 def test_weights_changed_in_place_are_those_used(compute: Compute) -> None:
-    backbone = small("timesformer").computed(compute)
+    backbone = small("timesformer").computed(**asdict(compute))
     x = clips(backbone)
     before = backbone.embed(x)[0]
     backbone.network.load_state_dict(small("timesformer", seed=1).network.state_dict())

@@ -56,11 +56,12 @@ class PretrainedBackbone(ClipBackbone):
     def options(self) -> dict[str, Any]:
         return {"weights": self._weights, "seed": self._seed, **self.compute.options(), **super().options()}
 
-    def computed(self, compute: Compute) -> Self:
-        """The same backbone with the same network, computed in another way."""
-        other = copy.copy(self)
-        other._network = self.network
-        other.compute, other._embedder = compute, None
+    def computed(self, **changes: Any) -> Self:
+        """The same backbone with the same network, computed in another way: fields of `Compute`, which says what it
+        raises.
+        """
+        other = type(self)(**{**self.options(), **changes})
+        other.name, other._network = self.name, self.network
         return other
 
     def weights_file(self) -> Path | None:

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddwatch.cli.learn import Backbone, Budget, Fps, OnWhat, ScorerName, Seed, Weights, weights_option
+from oddwatch.cli.learn import (
+    Backbone,
+    Budget,
+    Device,
+    Fps,
+    OnWhat,
+    Precision,
+    Runtime,
+    ScorerName,
+    Seed,
+    Tuned,
+    Weights,
+    backbone_options,
+)
 from oddwatch.cli.output import (
     counted,
     print_comparison,
@@ -37,6 +50,10 @@ def evaluate(
     ] = None,
     backbone: Backbone = "motion",
     weights: Weights = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    device: Device = None,
+    tuned: Tuned = False,
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -56,13 +73,13 @@ def evaluate(
     from oddwatch.report import require_extra, write_report
 
     if detector_folder is not None:
-        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42):
-            raise UsageError("--detector brings its own backbone, scorer, on, budget and seed: leave them out")
-        detector = Detector.load(detector_folder)
+        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or tuned:
+            raise UsageError("--detector brings its own backbone, tuned, scorer, on, budget and seed: leave them out")
+        detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
     else:
         detector = Detector(
             backbone=backbone,
-            backbone_options=weights_option(backbone, weights),
+            backbone_options=backbone_options(backbone, weights, runtime, precision, device, tuned=tuned),
             scorer=scorer,
             on=on,
             budget=budget,

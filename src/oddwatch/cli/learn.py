@@ -6,11 +6,12 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from oddwatch.backbones import backbone_class
+from oddwatch.backbones import backbone_class, build_backbone
+from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
 from oddwatch.detector import Detector, On
 from oddwatch.detector.folder import require_free
@@ -36,6 +37,24 @@ Weights = Annotated[
         metavar="FILE",
         help="The backbone's weights in a file of yours (safetensors or a checkpoint) instead of the published ones.",
     ),
+]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", metavar="torch|openvino", help="What computes the backbone's network; usually torch."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="float32|bfloat16|float16",
+        help="What it is computed in: usually float32; float16 only with --device cuda.",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda", help="What it is computed on; usually cpu.")
+]
+Tuned = Annotated[
+    bool, typer.Option("--tuned", help="Take the runtime and precision that oddwatch backbones tune found to be best.")
 ]
 ScorerName = Annotated[
     str,
@@ -63,6 +82,10 @@ def learn(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
     backbone: Backbone = "motion",
     weights: Weights = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    device: Device = None,
+    tuned: Tuned = False,
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -80,7 +103,7 @@ def learn(
     """Learn from video in which nothing unusual happens."""
     detector = Detector(
         backbone=backbone,
-        backbone_options=weights_option(backbone, weights),
+        backbone_options=backbone_options(backbone, weights, runtime, precision, device, tuned=tuned),
         scorer=scorer,
         on=on,
         budget=budget,
@@ -126,13 +149,36 @@ def learn(
         raise typer.Exit(1)
 
 
-def weights_option(backbone: str, weights: str | None) -> dict[str, str]:
-    """`--weights` as an option of a backbone. Raises UsageError for one that has none."""
-    if weights is None:
-        return {}
-    if backbone_class(backbone).record.weights is None:
+def backbone_options(
+    backbone: str,
+    weights: str | None,
+    runtime: str | None = None,
+    precision: str | None = None,
+    device: str | None = None,
+    *,
+    tuned: bool = False,
+) -> dict[str, Any]:
+    """What the command line says about a backbone, as its options; with `tuned` the pair that was measured to be best
+    here, by name. Raises UsageError: for a backbone without a network, for `tuned` beside a choice of one's own or
+    before anything was measured.
+    """
+    if weights is not None and backbone_class(backbone).record.weights is None:
         raise UsageError(f"{backbone} uses no weights: leave out --weights, or choose another --backbone")
-    return {"weights": weights}
+    given = {"weights": weights, "runtime": runtime, "precision": precision, "device": device}
+    options = {name: value for name, value in given.items() if value is not None}
+    chosen = [name for name in ("runtime", "precision", "device") if name in options]
+    if (chosen or tuned) and not issubclass(backbone_class(backbone), PretrainedBackbone):
+        flags = ", ".join(f"--{name}" for name in [*chosen, *["tuned"] * tuned])
+        raise UsageError(f"{backbone} has no network: leave out {flags}, or choose another --backbone")
+    if tuned:
+        if chosen:
+            raise UsageError(f"give --tuned or --{chosen[0]}, not both")
+        from oddwatch.backbones.tuning import best_for
+
+        made = build_backbone(backbone, **options)
+        assert isinstance(made, PretrainedBackbone)
+        options["runtime"], options["precision"] = best_for(made)
+    return options
 
 
 def require_fps(videos: Sequence[str], fps: float | None) -> None:
