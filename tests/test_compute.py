@@ -68,13 +68,13 @@ def test_every_pair_of_the_others(name: str) -> None:
     check_every_pair(name)
 
 
-@pytest.mark.parametrize("attention", ["divided", "joint", "space"])
-def test_what_is_simplified_computes_the_same(attention: str) -> None:
-    backbone = small("timesformer", attention=attention)
+def test_what_is_simplified_computes_the_same() -> None:
+    backbone = small("timesformer")
     trained(backbone.network)
     network = backbone.network.double()
     simplified = copy.deepcopy(network)
     backbone.simplify(simplified)
+    assert len(list(simplified.parameters())) < len(list(network.parameters()))
     x = torch.from_numpy(clips(backbone)).double()
     with torch.inference_mode():
         exact, found = backbone.features(network, x), backbone.features(simplified, x)

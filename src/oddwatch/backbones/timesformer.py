@@ -74,18 +74,12 @@ class TimeSformerBackbone(PretrainedBackbone):
         return made
 
     def simplify(self, network: Any) -> None:
-        """One fused operation for attention, and one linear map for the two in a row that follow attention in time."""
-        from types import MethodType
-
+        """One linear map for the two in a row that follow attention in time."""
         import torch
 
+        if self._attention != "divided":
+            return
         for layer in network.timesformer.encoder.layer:
-            layer.attention.attention.forward = MethodType(_fused_attention, layer.attention.attention)
-            if self._attention != "divided":
-                continue
-            layer.temporal_attention.attention.forward = MethodType(
-                _fused_attention, layer.temporal_attention.attention
-            )
             first, second = layer.temporal_attention.output.dense, layer.temporal_dense
             weight = second.weight.double()
             with torch.no_grad():
@@ -103,15 +97,6 @@ class TimeSformerBackbone(PretrainedBackbone):
             return tokens[:, 0], tokens[:, 1:].unflatten(1, (side, side))
         # Tokens are ordered by place, then by time.
         return tokens[:, 0], tokens[:, 1:].unflatten(1, (side, side, frames)).mean(3)
-
-
-def _fused_attention(self: Any, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor]:
-    """In place of TimesformerSelfAttention's own forward."""
-    from torch.nn.functional import scaled_dot_product_attention
-
-    heads = self.qkv(hidden_states).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    found = scaled_dot_product_attention(heads[0], heads[1], heads[2])
-    return (found.transpose(1, 2).flatten(2),)
 
 
 class TimeSformer(TimeSformerBackbone):
