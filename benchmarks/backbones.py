@@ -20,10 +20,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from oddwatch.backbones import BACKBONES, backbone_class, build_backbone
 from oddwatch.backbones.compute import Pixels, processor
+from oddwatch.backbones.cost import cost
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.backbones.tuning import fixed_clip, pairs, relative_error
 
@@ -67,10 +67,8 @@ def measured(name: str, rounds: int, products: dict[str, list[float]]) -> list[R
     built = build_backbone(name, weights="random")
     assert isinstance(built, PretrainedBackbone)
     clip = fixed_clip(built)
-    with FlopCounterMode(display=False) as counter:
-        built.embed(clip)
-    gflop = counter.get_total_flops() / 1e9
-    parameters = sum(p.numel() for _, p in built.backbone_parameters())
+    takes = cost(type(built))
+    gflop, parameters = takes.gflop, takes.total
     ways: list[Callable[[Pixels], object]] = [partial(eager, built)]
     found = [Row(name, parameters, gflop, EAGER, "float32", 0.0, [])]
     for pair in pairs():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,17 +43,24 @@ class Runner:
 
 
 def start(
-    *arguments: object, cwd: Path | None = None, temporary: Path | None = None, stdout: int = subprocess.PIPE
+    *arguments: object,
+    cwd: Path | None = None,
+    temporary: Path | None = None,
+    stdout: int = subprocess.PIPE,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start `python -m oddwatch` as a process of its own. temporary: where its temporary files go."""
+    """Start `python -m oddwatch` as a process of its own. temporary: where its temporary files
+    go. environment: more variables. What is in the folder of the tests can be imported.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a test run in the background: children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    variables = {**os.environ, **(environment or {})}
+    variables["PYTHONPATH"] = os.pathsep.join([str(SOURCE), str(Path(__file__).parent)])
     if temporary is not None:
-        environment["TMPDIR"] = str(temporary)
+        variables["TMPDIR"] = str(temporary)
     command = [sys.executable, "-m", "oddwatch", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="surrogateescape"
+        command, cwd=cwd, env=variables, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="surrogateescape"
     )
 
 

@@ -10,19 +10,33 @@ from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbo
 from oddwatch.backbones.clips import ClipBackbone
 from oddwatch.backbones.pretrained import PretrainedBackbone
 
-_TIMESFORMER = {"num_hidden_layers": 1, "intermediate_size": 64}
+_ONE_LAYER = {"num_hidden_layers": 1, "intermediate_size": 64}
+_PREDICTOR = {"pred_hidden_size": 48, "pred_num_attention_heads": 4, "pred_num_hidden_layers": 1}
+_VJEPA2 = {"num_hidden_layers": 1, "mlp_ratio": 0.25, "num_pooler_layers": 1, **_PREDICTOR}
 SMALL: dict[str, dict[str, Any]] = {
-    **{f"timesformer{x}": {"frames": 4, "size_px": 32, "model": _TIMESFORMER} for x in ("", "-hr", "-l")},
+    **{f"timesformer{x}": {"frames": 4, "size_px": 32, "model": _ONE_LAYER} for x in ("", "-hr", "-l")},
     **{f"{x}-18": {"frames": 4, "size_px": 32} for x in ("r2plus1d", "r3d", "mc3")},
     "slowfast-r50": {"frames": 8, "model": {"depths": [1, 1, 1, 1]}},
     "slow-r50": {"frames": 4, "model": {"depths": [1, 1, 1, 1]}},
     "s3d": {"frames": 14, "size_px": 224},
     "mvit-v2-s": {},
     **{f"swin3d-{x}": {"frames": 4, "size_px": 64} for x in ("t", "s", "b")},
+    **{f"{x}-b": {"frames": 4, "size_px": 32, "model": _ONE_LAYER} for x in ("videomae", "vivit")},
+    "vjepa2-l": {"frames": 4, "size_px": 32, "model": _VJEPA2},
+    **{f"dinov2-{x}": {"frames": 2, "size_px": 28, "model": {"num_hidden_layers": 1}} for x in ("s", "b")},
 }
 """Options of the pretrained ones."""
 
-_LIKE_ANOTHER = {"timesformer-hr", "timesformer-l", "r3d-18", "r2plus1d-18", "swin3d-s", "swin3d-b", "slow-r50"}
+_LIKE_ANOTHER = {
+    "timesformer-hr",
+    "timesformer-l",
+    "r3d-18",
+    "r2plus1d-18",
+    "swin3d-s",
+    "swin3d-b",
+    "slow-r50",
+    "dinov2-b",
+}
 _NOT_SMALL = {"s3d", "mvit-v2-s", "slowfast-r50"}
 CLIP_BACKBONES = [name for name in BACKBONES if issubclass(backbone_class(name), ClipBackbone)]
 

@@ -258,7 +258,10 @@ SCORE = ["score", "door", "a.mp4"]
     ("arguments", "says"),
     [
         ([*LEARN, "--weights", "w.pth"], r"motion uses no weights: leave out --weights, or choose another --backbone"),
-        ([*LEARN, "--backbone", "flow"], r"unknown backbone 'flow': choose one of .*motion, .*or module:Class"),
+        (
+            [*LEARN, "--backbone", "flow"],
+            r"unknown backbone 'flow': choose one of .*motion, .*or module:Class .or module:function.",
+        ),
         (
             [*LEARN, "--scorer", "forest"],
             r"unknown scorer 'forest': choose one of attributes, autoencoder, centroid, gaussian, knn, or module:Class",

@@ -36,7 +36,7 @@ from oddwatch.scorers import SCORERS, autoencoder
 from oddwatch.types import Evaluation, FrameMetrics, LeaveOneOut, Row
 from oddwatch.video import open_video
 
-COMMANDS = ("demo", "learn", "score", "evaluate", "scorers", "backbones")
+COMMANDS = ("demo", "embed", "learn", "score", "evaluate", "scorers", "backbones")
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 FIGURES = {"micro_auc", "macro_auc", "average_precision", "eer"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"
@@ -541,11 +541,11 @@ def test_backbones_and_scorers(oddwatch_: Runner, monkeypatch: pytest.MonkeyPatc
     said = json.loads(oddwatch_("scorers", "--json").out)["scorers"]
     assert [one["name"] for one in said] == list(SCORERS)
     assert next(one for one in said if one["name"] == "autoencoder")["options"]["hidden"] == [512, 256, 128]
-    for command, name in (("backbones", "motion"), ("scorers", "autoencoder")):
+    for command, name, width in (("backbones", "motion", 100), ("scorers", "autoencoder", 80)):
         ran = oddwatch_(command)
         assert (ran.code, ran.err) == (0, "")
         assert re.search(rf"^{name}  ", ran.out, re.MULTILINE)
-        assert max(map(len, ran.out.splitlines())) <= 80
+        assert max(map(len, ran.out.splitlines())) <= width
     monkeypatch.setattr(autoencoder, "find_spec", lambda name: None)
     ran = oddwatch_("scorers")
     assert ran.code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import torch
 from safetensors.torch import save_file
 from small_backbones import CLIP_BACKBONES, SMALL, parameters, small
 from small_videos import write
+from torch.utils.flop_counter import FlopCounterMode
 
 from oddwatch.backbones import backbone_class, build_backbone
 from oddwatch.backbones.clips import ClipBackbone, ClipInput
+from oddwatch.backbones.cost import cost
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.backbones.slowfast_network import pack_pathways
+from oddwatch.backbones.transformers_video import TransformersBackbone
 from oddwatch.detector import Detector
 from oddwatch.embed import embed_video
 from oddwatch.errors import UsageError, WeightsError
@@ -67,21 +71,25 @@ def test_it_gives_what_its_record_says(backbone: PretrainedBackbone, clips: Any)
 
 
 def test_the_classifier_of_its_vector_is_the_librarys_own_forward(backbone: PretrainedBackbone, clips: Any) -> None:
+    """Or, where the library has no classifier, its vector is what the library pools itself."""
     vector, _ = backbone.embed(clips)
     network: Any = backbone.network
-    transformers = "timesformer" in backbone.record.name
+    transformers = isinstance(backbone, TransformersBackbone)
     order = (0, 1, 4, 2, 3) if transformers else (0, 4, 1, 2, 3)
     x = torch.from_numpy(clips).permute(order)
     with torch.inference_mode():
-        given = pack_pathways(x) if backbone.record.name == "slowfast-r50" else x
-        expected = network(given).logits if transformers else network(given)
         v = torch.from_numpy(vector)
-        if backbone.record.name.startswith("slow"):
-            found = network.get_submodule(f"{backbone.classifier}proj")(v)
-        elif backbone.record.name == "s3d":
-            found = network.classifier(v[:, :, None, None, None]).flatten(1)
+        if not backbone.classifier:
+            expected, found = torch.stack([network(clip).pooler_output.mean(0) for clip in x]), v
         else:
-            found = getattr(network, backbone.classifier.rstrip("."))(v)
+            given = pack_pathways(x) if backbone.record.name == "slowfast-r50" else x
+            expected = network(given).logits if transformers else network(given)
+            if backbone.record.name.startswith("slow"):
+                found = network.get_submodule(f"{backbone.classifier}proj")(v)
+            elif backbone.record.name == "s3d":
+                found = network.classifier(v[:, :, None, None, None]).flatten(1)
+            else:
+                found = getattr(network, backbone.classifier.rstrip("."))(v)
     assert float((found - expected).norm() / expected.norm()) < 1e-5
 
 
@@ -155,6 +163,92 @@ def test_records() -> None:
         assert cls.input.frames >= (theirs.meta.get("min_temporal_size") or 1)
         seen += 1
     assert seen == 8
+
+
+@pytest.mark.parametrize("name", CLIP_BACKBONES)
+def test_the_published_size_gives_what_its_record_and_the_documents_say(name: str) -> None:
+    """Without memory for values: shapes, and the figures of the table, for every network as it is published."""
+    kind = backbone_class(name)
+    assert issubclass(kind, PretrainedBackbone)
+    takes, record = cost(kind), kind.record
+    assert takes.vector == (1, record.vector_size)
+    assert (takes.grid[0], takes.grid[3]) == (1, record.grid_size)
+    assert min(takes.grid[1:3]) > 1
+    root = Path(__file__).resolve().parent.parent
+    short = re.search(rf"^\| `{name}` \|(.*)", (root / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    figures = [f"{takes.total / 1e6:.1f} M", f"{takes.gflop:.1f}", str(record.vector_size)]
+    assert short is None or [cell.strip() for cell in short.group(1).split("|")[:3]] == figures
+    page = (root / "docs" / "backbones.md").read_text(encoding="utf-8")
+    [row] = re.findall(rf"^\| `{name}` \|.*", page, re.MULTILINE)
+    _, clip, parameters, gflop, embedding, top1, licence, _ = map(str.strip, row.split("|")[1:])
+    assert f"{kind.input.frames} x {kind.input.size_px} px" == clip.replace("8 and ", "")
+    assert [parameters, gflop, embedding] == figures
+    assert record.weights is not None
+    assert top1 == ("-" if record.weights.top1 is None else f"{record.weights.top1:.1f}")
+    assert licence == record.weights.licence.partition(" (")[0]
+    if name in {"r2plus1d-18", "slowfast-r50", "timesformer"}:  # the article's counts
+        assert len(takes.parameters) == {"r2plus1d-18": 111, "slowfast-r50": 330, "timesformer": 247}[name]
+
+
+def test_operations_are_counted_as_when_a_network_really_runs() -> None:
+    made = small("timesformer")
+    with FlopCounterMode(display=False) as counter:
+        made.embed(np.zeros((1, 4, 32, 32, 3), np.float32))
+    assert cost(type(made), **SMALL["timesformer"]).gflop == counter.get_total_flops() / 1e9 > 0
+
+
+OLD_ATTENTION = {
+    "attention.q_proj.": "attention.attention.query.",
+    "attention.k_proj.": "attention.attention.key.",
+    "attention.v_proj.": "attention.attention.value.",
+    "attention.o_proj.": "attention.output.dense.",
+}
+OLD_NAMES = {
+    "timesformer": {},
+    "vjepa2-l": {},
+    "videomae-b": {"attention.query.bias": "attention.q_bias", "attention.value.bias": "attention.v_bias"},
+    "vivit-b": {
+        **OLD_ATTENTION,
+        "vivit.layers.": "vivit.encoder.layer.",
+        "mlp.fc1.": "intermediate.dense.",
+        "mlp.fc2.": "output.dense.",
+    },
+    "dinov2-s": OLD_ATTENTION,
+}
+"""Parts of names in today's transformers, and in the published files where those differ."""
+PUBLISHED_NAMES = {
+    "timesformer": "timesformer.encoder.layer.0.temporal_attention.attention.qkv.weight",
+    "vjepa2-l": "vjepa2.encoder.layer.0.attention.query.weight",
+    "videomae-b": "videomae.encoder.layer.0.attention.attention.q_bias",
+    "vivit-b": "vivit.encoder.layer.0.intermediate.dense.weight",
+    "dinov2-s": "encoder.layer.0.attention.attention.query.weight",
+}
+
+
+@pytest.mark.parametrize("name", list(OLD_NAMES))
+def test_weights_load_under_the_names_that_they_were_published_with(name: str, tmp_path: Path) -> None:
+    """The names are those that the library's own scripts wrote when the files were made from the authors'."""
+    made = small(name, seed=1)
+    published = {}
+    for key, value in made.network.state_dict().items():
+        for now, then in OLD_NAMES[name].items():
+            key = key.replace(now, then)
+        published[key] = value
+    assert PUBLISHED_NAMES[name] in published
+    save_file(published, tmp_path / "model.safetensors")
+    loaded = small(name, weights=str(tmp_path / "model.safetensors"))
+    state = loaded.network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in made.network.state_dict().items())
+    published.pop(PUBLISHED_NAMES[name])
+    save_file({**published, "more.weight": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=rf"does not fit {name}: of .* 1 missing .* 1 unknown \(more.weight\)"):
+        _ = small(name, weights=str(tmp_path / "other.safetensors")).network
+
+
+def test_a_clip_that_tokens_do_not_fill_is_refused() -> None:
+    for options in ({"frames": 5}, {"size_px": 40}):
+        with pytest.raises(UsageError, match=r"a token spans 2 x 16 px: frames and size_px are multiples"):
+            build_backbone("videomae-b", **options)
 
 
 @pytest.mark.parametrize("attention", ["joint", "space"])
@@ -277,6 +371,24 @@ def test_a_detector_with_a_clip_backbone(tmp_path: Path) -> None:
     assert [(e.start_seconds, e.end_seconds) for e in drawn] == [(e.start_seconds, e.end_seconds) for e in found]
     with open_video(tmp_path / "drawn.mp4") as video:
         assert sum(1 for _ in video) == 90
+
+
+QUICK = ("videomae-b", "vivit-b", "vjepa2-l", "dinov2-s")
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in ("r2plus1d-18", "slowfast-r50", "mvit-v2-s"))]
+)
+def test_every_family_is_kept_in_a_detector(name: str, tmp_path: Path) -> None:
+    usual, short = write(tmp_path / "usual.mp4", 8.0, seed=1), write(tmp_path / "short.mp4", 1.0, seed=2)
+    options = {"weights": "random", **SMALL[name], "stride_seconds": 0.35, "window_seconds": 0.5}
+    detector = Detector(backbone=name, backbone_options=options, on="grid", scorer="gaussian", budget="5%").learn(usual)
+    detector.save(tmp_path / "d")
+    again = Detector.load(tmp_path / "d")
+    assert again.backbone.options() == detector.backbone.options()
+    scores = again.score(short).scores
+    assert len(scores) >= 2
+    np.testing.assert_array_equal(scores, detector.score(short).scores)
 
 
 def test_other_weights_than_learned_with_are_refused(tmp_path: Path) -> None:

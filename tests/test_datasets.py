@@ -72,7 +72,9 @@ def frames_in(sample: Sample) -> int:
 
 class TestLoadDataset:
     def test_unknown_name_lists_the_valid_ones(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match=r"unknown data set 'ped1': choose one of avenue, folder, ped2, shanghai"):
+        with pytest.raises(
+            UsageError, match=r"unknown data set 'ped1': choose one of avenue, folder, manifest, ped2, shanghai"
+        ):
             load_dataset("ped1", tmp_path)
 
     @pytest.mark.parametrize("name", sorted(DATASETS))

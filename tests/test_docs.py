@@ -1,7 +1,8 @@
 """What the documents say is true: commands parse, examples run, links lead somewhere, the command reference is current.
 
-README.md is executed from top to bottom, in a folder that holds videos/usual.mp4 (a rendered walkway) and
-videos/new.mp4 (the same place with a cyclist): every `oddwatch ...` line of a bash block and every Python block.
+README.md and docs/backbones.md are executed from top to bottom, in a folder that holds videos/usual.mp4 (a rendered
+walkway) and videos/new.mp4 (the same place with a cyclist): every `oddwatch ...` line of a bash block and every Python
+block; one that begins with `# NAME.py` is written to that file.
 A block that cannot run in a test says why, in the line above it: <!-- not run: REASON -->
 """
 
@@ -119,18 +120,21 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the two videos that the README speaks of, made the current one."""
     videos = tmp_path / "videos"
     videos.mkdir()
-    render(videos / "usual.mp4", Scene(place_seed=1, seed=1, seconds=20.0))
+    render(videos / "usual.mp4", Scene(place_seed=1, seed=1, seconds=24.0))
     cyclist = PlannedEvent("cyclist", 5.0)
     render(videos / "new.mp4", Scene(place_seed=1, seed=2, seconds=12.0, events=[cyclist]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_readme_runs(sandbox: Path) -> None:
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "backbones.md"], ids=lambda page: page.name)
+def test_a_page_runs(page: Path, sandbox: Path) -> None:
     for block in ALL_BLOCKS:
-        if block.page != README or not block.runs:
+        if block.page != page or not block.runs:
             continue
-        if block.language == "python":
+        if file := re.match(r"# (\w+\.py)\n", block.text):
+            (sandbox / file.group(1)).write_text(block.text)
+        elif block.language == "python":
             exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
         elif block.language == "bash":
             for command in block.commands():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import threading
@@ -16,19 +17,35 @@ from typing import Any
 import pytest
 import torch
 from command_line import Runner, finish, start
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from small_disk import no_file_above
 from small_videos import write
 
+from oddwatch.backbones.pins import pins_file
 from oddwatch.backbones.weights import WeightsRecord, find_weights, load_state, load_strictly
 from oddwatch.errors import WeightsError
 
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
 
 
+SLOW_TO_REFUSE = ("videomae-b", "vivit-b", "vjepa2-l", "dinov2-s", "slowfast-r50")
+
+
 class Quiet(SimpleHTTPRequestHandler):
+    """Serves files, with what the Hugging Face hub says about them in headers."""
+
     def log_message(self, *arguments: Any) -> None:
         pass
+
+    def end_headers(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if path.is_file():
+            self.send_header("ETag", f'"{hashlib.sha256(path.read_bytes()).hexdigest()}"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+        else:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        super().end_headers()
 
 
 @pytest.fixture
@@ -37,7 +54,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     folder = tmp_path / "served"
     folder.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
         yield folder, f"http://127.0.0.1:{http.server_address[1]}"
         http.shutdown()
 
@@ -45,11 +62,28 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty caches of our own, and a network as far as the environment says."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ODDWATCH_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def hub(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the files of the repository nobody/net on a hub of our own, which the library talks to."""
+    folder, address = server
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    files = folder / "nobody" / "net" / "resolve" / "main"
+    files.mkdir(parents=True)
+    return files
+
+
+HUB = WeightsRecord(licence="MIT", hub="nobody/net", sha256_unknown="not stated")
 
 
 def record(address: str, sha256: str = "") -> WeightsRecord:
@@ -65,12 +99,14 @@ def test_fetched_once_checked_and_kept(
     said: list[str] = []
     path = find_weights("net", record(address, digest[:8]), "published", notice=said.append)
     assert path == cache / "net.pth"
-    assert said == [f"fetching the weights of net from {address}/net.pth (licence: MIT; NOT for commercial use)"]
+    fetching, pinned = said
+    assert fetching == f"fetching the weights of net from {address}/net.pth (licence: MIT; NOT for commercial use)"
+    assert pinned.startswith(f"sha256 of {path}: {digest}, pinned in ")
     assert "100%" in capfd.readouterr().err
     (folder / "net.pth").unlink()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert find_weights("net", record(address, digest[:8]), "published", notice=said.append) == path
-    assert len(said) == 1
+    assert len(said) == 2
     assert path is not None
     path.write_bytes(b"other")
     with pytest.raises(WeightsError, match="not the published file for net: its sha256 begins with"):
@@ -88,9 +124,93 @@ def test_what_arrives_is_not_what_was_published(server: tuple[Path, str], cache:
 def test_the_disk_of_the_cache_is_full(server: tuple[Path, str], cache: Path) -> None:
     folder, address = server
     torch.save({"weight": torch.zeros(100_000)}, folder / "net.pth")
-    with no_file_above(10_000), pytest.raises(WeightsError, match=r"no weights for net: .*File too large.*Three ways"):
+    full = r"no weights for net: .*checkpoints is full \(.*File too large\): free some space there, or set TORCH_HOME"
+    with no_file_above(10_000), pytest.raises(WeightsError, match=full):
         find_weights("net", record(address), "published")
     assert list(cache.iterdir()) == []
+    assert not pins_file().exists()
+
+
+def test_the_first_file_of_a_name_is_pinned(server: tuple[Path, str], cache: Path) -> None:
+    """Also where it was in the cache already. A later one with other content is refused, wherever it came from."""
+    folder, address = server
+    cache.mkdir(parents=True)
+    torch.save(STATE, cache / "net.pth")
+    digest = hashlib.sha256((cache / "net.pth").read_bytes()).hexdigest()
+    said: list[str] = []
+    for _ in range(2):
+        find_weights("net", record(address), "published", notice=said.append)
+    assert said == [
+        f"sha256 of {cache / 'net.pth'}: {digest}, pinned in {pins_file()}: another file of that name will be refused"
+    ]
+    assert json.loads(pins_file().read_text()) == {f"{address}/net.pth": digest}
+    (cache / "net.pth").unlink()
+    torch.save({**STATE, "bias": torch.zeros(2)}, folder / "net.pth")
+    other = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
+    refused = (
+        rf"net\.pth is not the file for net that was first used here: its sha256 is {other}, pinned in .* is {digest}"
+    )
+    for _ in range(2):  # once fetched, and once found
+        with pytest.raises(WeightsError, match=refused):
+            find_weights("net", record(address), "published")
+    pins_file().write_text("{}")
+    find_weights("net", record(address), "published")
+    assert json.loads(pins_file().read_text()) == {f"{address}/net.pth": other}
+
+
+def test_a_checksum_that_is_published_in_full_needs_no_pin(server: tuple[Path, str], cache: Path) -> None:
+    folder, address = server
+    torch.save(STATE, folder / "net.pth")
+    digest = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
+    find_weights("net", record(address, digest), "published")
+    assert not pins_file().exists()
+
+
+def test_pins_that_cannot_be_read_or_written(server: tuple[Path, str], cache: Path) -> None:
+    folder, address = server
+    torch.save(STATE, folder / "net.pth")
+    pins_file().parent.mkdir(parents=True)
+    for content, why in (("{", "cannot be read: .*"), ("[]", "is not a table of checksums"), ('{"a": 1}', "is not a")):
+        pins_file().write_text(content)
+        with pytest.raises(WeightsError, match=rf"pins\.json {why}.*\(delete it: weights are then pinned anew\)"):
+            find_weights("net", record(address), "published")
+    pins_file().unlink()
+    pins_file().parent.rmdir()
+    pins_file().parent.write_text("a file where the folder should be")
+    said: list[str] = []
+    assert find_weights("net", record(address), "published", notice=said.append) == cache / "net.pth"
+    assert ", not pinned: " in said[0]
+
+
+def test_from_the_hub(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of the files that is there is fetched, pinned and kept; another one on an empty cache is refused."""
+    torch.save(STATE, hub / "pytorch_model.bin")
+    digest = hashlib.sha256((hub / "pytorch_model.bin").read_bytes()).hexdigest()
+    said: list[str] = []
+    path = find_weights("net", HUB, "published", notice=said.append)
+    assert path is not None
+    assert path.is_relative_to(tmp_path / "hub" / "models--nobody--net")
+    load_strictly(torch.nn.Linear(3, 2), path, "net")
+    assert said[0] == "fetching the weights of net from nobody/net (licence: MIT)"
+    assert json.loads(pins_file().read_text()) == {"nobody/net@main/pytorch_model.bin": digest}
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert find_weights("net", HUB, "published", notice=said.append) == path
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert len(said) == 2
+    torch.save({**STATE, "bias": torch.zeros(2)}, hub / "pytorch_model.bin")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "another"))
+    with pytest.raises(WeightsError, match=rf"not the file for net that was first used here: .* is {digest}"):
+        find_weights("net", HUB, "published")
+
+
+def test_the_disk_of_the_hubs_cache_is_full(hub: Path, tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(100_000)}, hub / "model.safetensors")
+    full = r"no weights for net: .*hub is full \(.*File too large.*\): free some space there, or set HF_HOME"
+    with no_file_above(10_000), pytest.raises(WeightsError, match=full):
+        find_weights("net", HUB, "published")
+    left = [path for path in (tmp_path / "hub").rglob("*") if path.is_file() and path.stat().st_size > 1000]
+    assert left == []
+    find_weights("net", HUB, "published")
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ODDWATCH_OFFLINE"])
@@ -101,7 +221,10 @@ def test_offline_is_respected(variable: str, where: dict[str, Any], monkeypatch:
         find_weights("net", WeightsRecord(licence="MIT", **where), "published")
 
 
-@pytest.mark.parametrize("backbone", ["r2plus1d-18", "timesformer"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["r2plus1d-18", "timesformer", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW_TO_REFUSE)],
+)
 def test_without_network_and_weights_it_is_said_at_once(backbone: str, tmp_path: Path) -> None:
     """A real process, no network (a proxy that is not there): one line with the three ways out, in under 5 seconds."""
     usual = write(tmp_path / "usual.mp4", 3.0, seed=1)
@@ -188,3 +311,32 @@ def test_show_and_pull(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert (ran.code, ran.out) == (1, "")
     assert "Three ways out" in ran.err
     assert oddwatch("backbones", "pull", "motion").err == "oddwatch: motion has no weights\n"
+
+
+def test_show_needs_no_weights(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record's facts for every backbone; without a classifier all parameters are listed, else those below it."""
+    monkeypatch.setenv("ODDWATCH_OFFLINE", "1")
+    oddwatch = Runner(capfd)
+    ran = oddwatch("backbones", "show", "motion")
+    assert (ran.code, ran.err) == (0, "")
+    assert "a vector of 34 values, a grid of 9 values per place" in ran.out
+    assert "tensor" not in ran.out
+    for name, tensors, parameters in (
+        ("videomae-b", 184, 86_227_200),
+        ("vivit-b", 198, 88_646_400),
+        ("vjepa2-l", 451, 353_221_632),
+        ("dinov2-s", 223, 22_056_576),
+    ):
+        said = json.loads(oddwatch("backbones", "show", name, "--json").out)
+        assert (said["name"], len(said["tensors"]), said["parameters"]) == (name, tensors, parameters)
+        assert not any(one["name"].startswith(("classifier", "vjepa2.predictor")) for one in said["tensors"])
+        assert said["weights"]["licence"]
+        assert said["input"]["frames"] >= 8
+    ran = oddwatch("backbones", "show", "videomae-b")
+    for fact in (
+        "16 frames of 224 x 224 px",
+        "MCG-NJU/videomae-base-finetuned-kinetics",
+        "NOT for commercial",
+        "80.9%",
+    ):
+        assert fact in ran.out

@@ -13,7 +13,9 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from oddwatch.datasets import load_dataset
-    from oddwatch.detector import ClipVerdict, Detector
+    from oddwatch.detector import Detector
+    from oddwatch.detector.verdict import ClipVerdict
+    from oddwatch.embed import EmbeddingCache
     from oddwatch.errors import OddwatchError
     from oddwatch.grouping import Grouping
     from oddwatch.report import write_report
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
 # Imported when first used: `import oddwatch` stays fast and pulls in neither torch nor a decoder.
 _HOMES = {
-    "ClipVerdict": "oddwatch.detector",
+    "ClipVerdict": "oddwatch.detector.verdict",
     "Detector": "oddwatch.detector",
+    "EmbeddingCache": "oddwatch.embed",
     "Event": "oddwatch.types",
     "Grouping": "oddwatch.grouping",
     "OddwatchError": "oddwatch.errors",
@@ -38,6 +41,7 @@ _HOMES = {
 __all__ = [
     "ClipVerdict",
     "Detector",
+    "EmbeddingCache",
     "Event",
     "Grouping",
     "OddwatchError",

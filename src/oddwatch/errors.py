@@ -29,6 +29,9 @@ class VideoError(OddwatchError):
         self.reason = problem + (f" ({remedy})" if remedy else "")
         super().__init__(f"{source}: {self.reason}")
 
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str, str]]:
+        return type(self), (self.source, self.problem, self.remedy)
+
 
 class DatasetError(OddwatchError):
     """A data set folder that does not have the published layout."""
@@ -56,5 +59,8 @@ class MissingExtraError(OddwatchError, ImportError):
     exit_code = 2
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        self.extra = extra
+        self.what, self.package, self.extra = what, package, extra
         super().__init__(f'{what} needs {package}: pip install "oddwatch[{extra}]"')
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        return type(self), (self.what, self.package, self.extra)

@@ -1,11 +1,12 @@
-"""Backbones by name. A user's own is `module:Class`, a subclass of `Backbone`."""
+"""Backbones by name. A user's own is `module:attribute`: a subclass of `Backbone`, or a function (`function.py`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from oddwatch.backbones.base import Backbone, BackboneRecord, EmbeddingStream
-from oddwatch.registry import build, find_class
+from oddwatch.backbones.function import function_backbone
+from oddwatch.registry import as_class, construct, find
 
 BACKBONES: dict[str, str] = {
     "motion": "oddwatch.backbones.motion:MotionBackbone",
@@ -22,18 +23,26 @@ BACKBONES: dict[str, str] = {
     "swin3d-t": "oddwatch.backbones.torchvision_video:Swin3DT",
     "swin3d-s": "oddwatch.backbones.torchvision_video:Swin3DS",
     "swin3d-b": "oddwatch.backbones.torchvision_video:Swin3DB",
+    "videomae-b": "oddwatch.backbones.videomae:VideoMAEB",
+    "vivit-b": "oddwatch.backbones.vivit:ViViTB",
+    "vjepa2-l": "oddwatch.backbones.vjepa2:VJEPA2L",
+    "dinov2-s": "oddwatch.backbones.image:DINOv2S",
+    "dinov2-b": "oddwatch.backbones.image:DINOv2B",
 }
 
 __all__ = ["BACKBONES", "Backbone", "BackboneRecord", "EmbeddingStream", "backbone_class", "build_backbone"]
 
 
 def backbone_class(name: str) -> type[Backbone]:
-    """The class behind a name of `BACKBONES` or `module:Class`. Raises UsageError that lists the valid names."""
-    return find_class(name, BACKBONES, Backbone)  # type: ignore[type-abstract]
+    """The class behind a name of `BACKBONES` or `module:attribute`. Raises UsageError that lists the valid names."""
+    found = find(name, BACKBONES, "backbone", other="module:Class (or module:function)")
+    if callable(found) and not isinstance(found, type):
+        return function_backbone(name, found)
+    return as_class(name, found, Backbone)  # type: ignore[type-abstract]
 
 
 def build_backbone(name: str, **options: Any) -> Backbone:
     """A backbone ready to use. Raises UsageError for an unknown name or option."""
-    made = build(name, BACKBONES, Backbone, options)  # type: ignore[type-abstract]
+    made = construct(name, backbone_class(name), Backbone, options)  # type: ignore[type-abstract]
     made.name = name
     return made

@@ -30,7 +30,8 @@ class PretrainedBackbone(ClipBackbone):
     weights: `published` (fetched once, kept in the standard cache), a path of a safetensors file or a checkpoint, or
     `random`, which only tests and benchmarks have a use for. seed: of `random`. runtime, precision, device, threads:
     see `Compute`; `bfloat16` is faster where the processor knows it and moves embeddings by up to 1%
-    (docs/backbones.md). A detector remembers what it was learned with. Other options: see `ClipBackbone`.
+    (docs/backbones.md). A detector remembers what it was learned with. model: arguments of the library's own
+    constructor of the network, such as smaller sizes for tests. Other options: see `ClipBackbone`.
     """
 
     # The weights' checksum stands for the first two.
@@ -45,16 +46,19 @@ class PretrainedBackbone(ClipBackbone):
         precision: str = "float32",
         device: str = "cpu",
         threads: int | None = None,
+        model: dict[str, Any] | None = None,
         **clips: Any,
     ) -> None:
         super().__init__(**clips)
         self.compute = Compute(runtime, precision, device, threads)
+        self._model = dict(model or {})
         self._weights, self._seed = weights, seed
         self._network: torch.nn.Module | None = None
         self._embedder: tuple[Any, Embedder] | None = None
 
     def options(self) -> dict[str, Any]:
-        return {"weights": self._weights, "seed": self._seed, **self.compute.options(), **super().options()}
+        own = {"weights": self._weights, "seed": self._seed, **self.compute.options()}
+        return {**own, **({"model": self._model} if self._model else {}), **super().options()}
 
     def computed(self, **changes: Any) -> Self:
         """The same backbone with the same network, computed in another way: fields of `Compute`, which says what it
@@ -139,10 +143,10 @@ class PretrainedBackbone(ClipBackbone):
     def backbone_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         """Names and parameters without the classifier's, in the network's order: what fine-tuning counts in."""
         head = self.classifier
-        return [(name, p) for name, p in self.network.named_parameters() if not name.startswith(head)]
+        return [(name, p) for name, p in self.network.named_parameters() if not (head and name.startswith(head))]
 
     classifier: str
-    """What the names of the classifier's parameters begin with."""
+    """What the names of the classifier's parameters begin with; empty where there is none."""
 
 
 def over_time(features: torch.Tensor) -> torch.Tensor:

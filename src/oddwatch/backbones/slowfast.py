@@ -25,18 +25,7 @@ def _weights(file: str, top1: float) -> WeightsRecord:
     )
 
 
-class _SlowFastFamily(PretrainedBackbone):
-    """model: arguments of the network's builder, such as smaller sizes for tests."""
-
-    def __init__(self, *, model: dict[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self._model = dict(model or {})
-
-    def options(self) -> dict[str, Any]:
-        return {**({"model": self._model} if self._model else {}), **super().options()}
-
-
-class SlowFastR50(_SlowFastFamily):
+class SlowFastR50(PretrainedBackbone):
     """Two pathways: 8 frames for what there is, 32 for how it moves. Pooled as by the published head."""
 
     classifier = "blocks.6."
@@ -62,7 +51,7 @@ class SlowFastR50(_SlowFastFamily):
         return found
 
 
-class SlowR50(_SlowFastFamily):
+class SlowR50(PretrainedBackbone):
     """The slow pathway alone; `r3d` in the article's repository."""
 
     classifier = "blocks.5."

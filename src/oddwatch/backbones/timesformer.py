@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from oddwatch.backbones.base import BackboneRecord
 from oddwatch.backbones.clips import ClipInput
-from oddwatch.backbones.pretrained import PretrainedBackbone
+from oddwatch.backbones.transformers_video import TransformersBackbone
 from oddwatch.backbones.weights import WeightsRecord
-from oddwatch.errors import MissingExtraError
-from oddwatch.torch_compat import import_torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -28,50 +26,28 @@ def _weights(hub: str) -> WeightsRecord:
     )
 
 
-class TimeSformerBackbone(PretrainedBackbone):
+class TimeSformerBackbone(TransformersBackbone):
     """The vector is the class token of the last hidden state; the grid the patch tokens, mean over time.
 
     attention: `divided` (the published weights), `joint` or `space`; the paper's sparse local-global and axial schemes
     have no published weights nor library code. With `space` the library gives a class token per frame: their mean.
-    model: fields of transformers' TimesformerConfig, such as smaller sizes for tests.
     """
 
+    architecture = "TimesformerForVideoClassification"
+    configuration = "TimesformerConfig"
     classifier = "classifier."
 
-    def __init__(
-        self,
-        *,
-        attention: Literal["divided", "joint", "space"] = "divided",
-        model: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *, attention: Literal["divided", "joint", "space"] = "divided", **options: Any) -> None:
         super().__init__(**options)
         if attention not in _SCHEMES:
             raise ValueError(f"attention is one of {', '.join(_SCHEMES)}, got {attention!r}")
-        self._attention, self._model = attention, dict(model or {})
+        self._attention = attention
 
     def options(self) -> dict[str, Any]:
-        own = {"attention": self._attention, **({"model": self._model} if self._model else {})}
-        return {**own, **super().options()}
+        return {"attention": self._attention, **super().options()}
 
     def config(self) -> dict[str, Any]:
-        """Fields of transformers' configuration."""
-        return {
-            "image_size": self.input.size_px,
-            "num_frames": self.input.frames,
-            "attention_type": _SCHEMES[self._attention],
-            "num_labels": 400,
-            **self._model,
-        }
-
-    def build(self) -> torch.nn.Module:
-        import_torchvision()
-        try:
-            from transformers import TimesformerConfig, TimesformerForVideoClassification
-        except ImportError as error:
-            raise MissingExtraError(f"the backbone {self.record.name}", "transformers", "backbones") from error
-        made: torch.nn.Module = TimesformerForVideoClassification(TimesformerConfig(**self.config()))
-        return made
+        return {**super().config(), "attention_type": _SCHEMES[self._attention]}
 
     def simplify(self, network: Any) -> None:
         """One linear map for the two in a row that follow attention in time."""

@@ -29,16 +29,9 @@ def _weights(file: str, top1: float) -> WeightsRecord:
 
 
 class TorchvisionBackbone(PretrainedBackbone):
-    """model: arguments of torchvision's own constructor, such as smaller sizes for tests."""
+    """A network that torchvision builds by a function of this name."""
 
     function: str
-
-    def __init__(self, *, model: dict[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self._model = dict(model or {})
-
-    def options(self) -> dict[str, Any]:
-        return {**({"model": self._model} if self._model else {}), **super().options()}
 
     def build(self) -> torch.nn.Module:
         import_torchvision()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from oddwatch.backbones.pins import check_pin
 from oddwatch.errors import MissingExtraError, WeightsError
 from oddwatch.files import sha256_of
 
@@ -51,7 +53,8 @@ def find_weights(
 ) -> Path | None:
     """The file of `weights`: `published` (fetched once, then from the standard cache), or a path; None for `random`.
 
-    notice: told in words before a download. Raises WeightsError: no such file, no network, another checksum.
+    notice: told in words before a download, and the checksum that is pinned after it where none is published in full.
+    Raises WeightsError: no such file, no network, another checksum than published or pinned, a full disk.
     """
     if weights == RANDOM:
         return None
@@ -63,11 +66,14 @@ def find_weights(
     offline = next((v for v in _OFFLINE if os.environ.get(v, "").lower() in ("1", "true", "yes", "on")), None)
     say = notice or (lambda text: None)
     path = _from_hub(name, record, offline, say) if record.hub else _from_url(name, record, offline, say)
-    if record.sha256 and not (found := sha256_of(path)).startswith(record.sha256):
+    found = sha256_of(path)
+    if not found.startswith(record.sha256):
         raise WeightsError(
             f"{path} is not the published file for {name}: its sha256 begins with {found[:12]}, published is "
             f"{record.sha256} (delete it and fetch it again)"
         )
+    if len(record.sha256) < len(found):
+        check_pin(name, record.url or f"{record.hub}@{record.revision}/{path.name}", path, found, say)
     return path
 
 
@@ -99,8 +105,13 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_strictly(network: torch.nn.Module, path: Path, name: str) -> None:
-    """Put the weights of a file into a network; every name and shape must fit. Raises WeightsError."""
+    """Put the weights of a file into a network; every name and shape must fit. Raises WeightsError.
+
+    A network of transformers also takes the names that older versions of that library gave, which published files have.
+    """
     state, expected = load_state(path), network.state_dict()
+    if state.keys() != expected.keys() and hasattr(network, "base_model_prefix"):
+        state = _renamed(network, state)
     missing = [key for key in expected if key not in state]
     strange = [key for key in state if key not in expected]
     shapes = [key for key in expected if key in state and state[key].shape != expected[key].shape]
@@ -112,6 +123,16 @@ def load_strictly(network: torch.nn.Module, path: Path, name: str) -> None:
     if problems:
         raise WeightsError(f"{path} does not fit {name}: of {len(expected)} tensors {', '.join(problems)}")
     network.load_state_dict(state)
+
+
+def _renamed(network: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """With the names of today, by the table that transformers keeps for its own reading of older files."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    table = get_model_conversion_mapping(network, add_legacy=False)
+    renamings = [entry for entry in table if isinstance(entry, WeightRenaming)]
+    return {rename_source_key(name, renamings, [])[0]: tensor for name, tensor in state.items()}
 
 
 def _from_url(name: str, record: WeightsRecord, offline: str | None, say: Callable[[str], None]) -> Path:
@@ -131,7 +152,7 @@ def _from_url(name: str, record: WeightsRecord, offline: str | None, say: Callab
     except RuntimeError as error:
         raise WeightsError(f"{record.url}: what arrived is not what was published: {_first_line(error)}") from error
     except OSError as error:
-        raise _nowhere(name, record, _first_line(error)) from error
+        raise _not_fetched(name, record, error, path.parent) from error
     return path
 
 
@@ -163,7 +184,11 @@ def _from_hub(name: str, record: WeightsRecord, offline: str | None, say: Callab
         except EntryNotFoundError:
             continue
         except (OSError, HfHubHTTPError) as error:
-            raise _nowhere(name, record, _first_line(error)) from error
+            cache = Path(constants.HF_HUB_CACHE)
+            if _is_full(error):  # what the library keeps to go on from later
+                for part in cache.glob(f"models--{record.hub.replace('/', '--')}/blobs/*.incomplete"):
+                    part.unlink(missing_ok=True)
+            raise _not_fetched(name, record, error, cache) from error
     raise _nowhere(name, record, f"{record.hub} has none of {', '.join(record.files)}")
 
 
@@ -177,6 +202,20 @@ def _nowhere(name: str, record: WeightsRecord, why: str) -> WeightsError:
         f"no weights for {name}: {why}. Three ways out: run `oddwatch backbones pull {name}` where there is a network "
         f"and copy the cache; give a file you have with --weights PATH ({record}); or use --backbone motion, which "
         "needs none"
+    )
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _not_fetched(name: str, record: WeightsRecord, error: Exception, folder: Path) -> WeightsError:
+    if not _is_full(error):
+        return _nowhere(name, record, _first_line(error))
+    place = "HF_HOME" if record.hub else "TORCH_HOME"
+    return WeightsError(
+        f"no weights for {name}: {folder} is full ({_first_line(error)}): free some space there, or set {place} to a "
+        "folder with more"
     )
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from oddwatch import __version__
-from oddwatch.cli import demo, embed, evaluate, learn, names, score
+from oddwatch.cli import dataset, demo, embed, evaluate, learn, names, score
 from oddwatch.cli.commands import Command, Group
 
 app = typer.Typer(
@@ -31,6 +31,12 @@ app.command("embed", cls=Command)(embed.embed)
 app.command("learn", cls=Command)(learn.learn)
 app.command("score", cls=Command)(score.score)
 app.command("evaluate", cls=Command)(evaluate.evaluate)
+prepare = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Clips -> a manifest.")
+prepare.command("ucf-sports", cls=Command)(dataset.ucf_sports)
+prepare.command("folders", cls=Command)(dataset.folders)
+datasets = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Data sets of clips.")
+datasets.add_typer(prepare, name="prepare")
+app.add_typer(datasets, name="dataset")
 backbones = typer.Typer(cls=TyperGroup, no_args_is_help=False, rich_markup_mode=None)
 backbones.callback(invoke_without_command=True)(names.backbones)
 backbones.command("show", cls=Command)(names.show_backbone)

@@ -17,7 +17,7 @@ from oddwatch.backbones import build_backbone
 from oddwatch.cli.commands import INTERRUPTED
 from oddwatch.cli.learn import Fps, Videos, Weights, backbone_options, require_fps
 from oddwatch.cli.output import clock, counted, errors, failures_json, print_json, say, say_failures
-from oddwatch.embed import ArchiveProgress, EmbeddingCache, Job, embed_archive, local_map
+from oddwatch.embed import ArchiveProgress, EmbeddingCache, Job, Map, embed_archive, local_map
 from oddwatch.errors import UsageError
 from oddwatch.video import list_videos
 
@@ -61,7 +61,7 @@ def embed(
     listing = list_videos(videos)
     require_fps(listing.videos, fps)
     jobs = [Job(index, path, fps) for index, path in enumerate(listing.videos)]
-    run = local_map
+    run: Map = local_map
     if engine is Engine.RAY:
         from oddwatch.scale import ray_map
 

@@ -11,6 +11,7 @@ import typer
 from oddwatch.cli.learn import (
     Backbone,
     Budget,
+    Cache,
     Device,
     Fps,
     OnWhat,
@@ -31,6 +32,7 @@ from oddwatch.cli.output import (
 )
 from oddwatch.datasets import DATASETS, load_dataset
 from oddwatch.detector import Detector, On, suitable_scorers
+from oddwatch.embed import EmbeddingCache
 from oddwatch.errors import MissingExtraError, OddwatchError, UsageError
 from oddwatch.types import FrameMetrics, Row
 
@@ -58,6 +60,7 @@ def evaluate(
     on: OnWhat = "auto",
     budget: Budget = "2/day",
     fps: Fps = None,
+    cache_folder: Cache = None,
     no_compare: Annotated[
         bool, typer.Option("--no-compare", help="Only this detector: no other scorers, no floors that learn nothing.")
     ] = False,
@@ -102,6 +105,7 @@ def evaluate(
             others=others,
             floors=not no_compare,
             leave_one_out=not no_leave_one_out,
+            cache=None if cache_folder is None else EmbeddingCache(cache_folder),
             progress=progress,
         )
     evaluation = replace(evaluation, rows=(*evaluation.rows, *missing))

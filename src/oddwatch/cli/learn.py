@@ -15,6 +15,7 @@ from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
 from oddwatch.detector import Detector, On
 from oddwatch.detector.folder import require_free
+from oddwatch.embed import EmbeddingCache, Entry
 from oddwatch.errors import NotEnoughVideoError, UsageError, VideoError
 from oddwatch.video import classes_by_folder, display_name, list_videos
 
@@ -74,11 +75,26 @@ Budget = Annotated[
     str,
     typer.Option("--budget", metavar="BUDGET", help="False alarms allowed: 2/day, 1/hour, 3/week; or a share: 1%."),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="FOLDER",
+        help="Take embeddings from this folder, and keep in it those it does not have: the next run is quick.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Fixes everything that is random.")]
 
 
 def learn(
-    videos: Videos,
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO...",
+            help="Files, folders of files, folders of numbered frames, lists of these (.txt), URLs; or one folder made "
+            "by oddwatch embed.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
     backbone: Backbone = "motion",
     weights: Weights = None,
@@ -90,6 +106,7 @@ def learn(
     on: OnWhat = "auto",
     budget: Budget = "2/day",
     fps: Fps = None,
+    cache_folder: Cache = None,
     classes: Annotated[
         bool,
         typer.Option(
@@ -101,28 +118,27 @@ def learn(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Learn from video in which nothing unusual happens."""
-    detector = Detector(
-        backbone=backbone,
-        backbone_options=backbone_options(backbone, weights, runtime, precision, device, tuned=tuned),
-        scorer=scorer,
-        on=on,
-        budget=budget,
-        seed=seed,
-    )
     require_free(out)
-    listed = list_videos(videos).videos
-    require_fps(listed, fps)
-    labels = classes_by_folder(videos) if classes else None
-    with progress_bar() as progress:
-        try:
-            detector.learn(videos, fps=fps, labels=labels, progress=progress)
-        except VideoError:
-            say_failures(detector.failures[1:])
-            raise
-        except NotEnoughVideoError as error:
-            say_failures(detector.failures)
-            named = display_name(listed[0]) if len(listed) == 1 else counted(len(listed), "video")
-            raise NotEnoughVideoError(f"{named}: {error}") from error
+    kept = EmbeddingCache(videos[0]).entries() if len(videos) == 1 and os.path.isdir(videos[0]) else []
+    if kept:
+        computing = (weights, runtime, precision, device, fps, cache_folder)
+        if tuned or any(value is not None for value in computing):
+            raise UsageError(
+                f"{videos[0]} holds embeddings: leave out --weights, --runtime, --precision, --device, --tuned, --fps "
+                "and --cache"
+            )
+        kept = _of_one_backbone(kept, None if backbone == "motion" else backbone)
+        backbone, options = kept[0].backbone, kept[0].options
+        on = "vector" if on == "auto" and not kept[0].grids else on
+    else:
+        options = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned)
+    detector = Detector(backbone=backbone, backbone_options=options, scorer=scorer, on=on, budget=budget, seed=seed)
+    if kept:
+        labels = {entry.path: os.path.basename(os.path.dirname(entry.path)) for entry in kept} if classes else None
+        with progress_bar() as progress:
+            detector.learn_kept(kept, labels=labels, progress=progress)
+    else:
+        _from_videos(detector, videos, fps, classes, cache_folder)
     detector.save(out)
     say_failures(detector.failures)
     used = detector.describe()["inputs"]
@@ -147,6 +163,37 @@ def learn(
         print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
     if detector.failures:
         raise typer.Exit(1)
+
+
+def _from_videos(
+    detector: Detector, videos: list[str], fps: float | None, classes: bool, cache_folder: Path | None
+) -> None:
+    listed = list_videos(videos).videos
+    require_fps(listed, fps)
+    labels = classes_by_folder(videos) if classes else None
+    cache = None if cache_folder is None else EmbeddingCache(cache_folder)
+    with progress_bar() as progress:
+        try:
+            detector.learn(videos, fps=fps, labels=labels, cache=cache, progress=progress)
+        except VideoError:
+            say_failures(detector.failures[1:])
+            raise
+        except NotEnoughVideoError as error:
+            say_failures(detector.failures)
+            named = display_name(listed[0]) if len(listed) == 1 else counted(len(listed), "video")
+            raise NotEnoughVideoError(f"{named}: {error}") from error
+
+
+def _of_one_backbone(entries: list[Entry], backbone: str | None) -> list[Entry]:
+    """Those of the backbone that was asked for. Raises UsageError unless all are of one backbone, alike in options."""
+    found = [entry for entry in entries if backbone in (None, entry.backbone)]
+    names = sorted({entry.backbone for entry in entries})
+    if not found:
+        raise UsageError(f"there are no embeddings of {backbone} here, only of {', '.join(names)}")
+    if any(entry.identity != found[0].identity for entry in found):
+        what = "with different options or weights" if len({e.backbone for e in found}) == 1 else ", ".join(names)
+        raise UsageError(f"there are embeddings of several backbones here ({what}): choose one with --backbone")
+    return found
 
 
 def backbone_options(

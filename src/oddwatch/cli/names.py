@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from oddwatch.backbones import BACKBONES, BackboneRecord, backbone_class, build_backbone
+from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbone
+from oddwatch.backbones.clips import ClipBackbone
+from oddwatch.backbones.cost import cost
 from oddwatch.backbones.pretrained import PretrainedBackbone
-from oddwatch.backbones.weights import PUBLISHED, RANDOM, WeightsRecord
+from oddwatch.backbones.weights import PUBLISHED, RANDOM
 from oddwatch.cli.output import counted, print_descriptions, print_json, print_table
 from oddwatch.errors import MissingExtraError, UsageError
 from oddwatch.files import sha256_of
@@ -23,16 +26,14 @@ def backbones(context: typer.Context, as_json: Json = False) -> None:
     """The backbones: what turns video into embeddings. Without a command, list them."""
     if context.invoked_subcommand is not None:
         return
-    records = [backbone_class(name).record for name in BACKBONES]
+    classes = [backbone_class(name) for name in BACKBONES]
     if as_json:
-        print_json({"backbones": [_backbone_json(r) for r in records]})
+        print_json({"backbones": [_backbone_json(found) for found in classes]})
         return
-    entries = []
-    for r in records:
-        grid = f"a grid of {r.grid_size} values per place" if r.grid_size else "no grid"
-        sizes = f"gives a vector of {r.vector_size} values and {grid}; weights: {_weights(r.weights)}"
-        entries.append((r.name, (r.summary, sizes, r.paper)))
-    print_descriptions(entries)
+    columns = ("name", "clip", "vector", "grid", "top-1", "licence of weights", "note")
+    print_table("", columns, map(_backbone_row, classes), numbers=("vector", "grid", "top-1"))
+    print("clip: frames x px. vector, grid: values per moment, per place. top-1: Kinetics-400 accuracy, as")
+    print("published with the weights. All about one: oddwatch backbones show NAME")
 
 
 def show_backbone(
@@ -42,27 +43,35 @@ def show_backbone(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """List the parameters of a backbone without its classifier: index, name, shape, trainable; and totals."""
-    found = _pretrained(name, weights=RANDOM).backbone_parameters()
-    rows = [
-        (index, parameter_name, list(p.shape), index >= len(found) - last)
-        for index, (parameter_name, p) in enumerate(found)
-    ]
-    total = sum(p.numel() for _, p in found)
-    learns = sum(p.numel() for (_, p), row in zip(found, rows, strict=True) if row[3])
+    """All about a backbone: its record, and its parameters without the classifier: index, name, shape, trainable."""
+    found = backbone_class(name)
+    takes = cost(found) if issubclass(found, PretrainedBackbone) else None
+    parameters = takes.parameters if takes else ()
+    rows = [(index, n, shape, index >= len(parameters) - last) for index, (n, shape) in enumerate(parameters)]
+    learns = sum(math.prod(shape) for _, _, shape, trainable in rows if trainable)
+    total, gflop = (takes.total, takes.gflop) if takes else (0, None)
     if as_json:
         keys = ("index", "name", "shape", "trainable")
         tensors = [dict(zip(keys, row, strict=True)) for row in rows]
-        print_json({"name": name, "tensors": tensors, "parameters": total, "trainable_parameters": learns})
+        totals = {"tensors": tensors, "parameters": total, "trainable_parameters": learns, "gflop_per_clip": gflop}
+        print_json({**_backbone_json(found), **totals})
         return
+    facts = [*_facts(found), *([("takes", f"{gflop:.1f} GFLOP per clip")] if gflop else [])]
+    print_descriptions([(key, (text,)) for key, text in facts if text])
+    if not takes:
+        return
+    print()
     cells = [(str(i), n, " x ".join(map(str, shape)), "yes" if t else "no") for i, n, shape, t in rows]
-    print_table(name, ("index", "name", "shape", "trainable"), cells, numbers=("index",))
+    print_table("", ("index", "name", "shape", "trainable"), cells, numbers=("index",))
     print(f"{counted(len(rows), 'tensor')}, {total:,} parameters, {learns:,} of them trainable.")
 
 
 def pull_backbone(name: BackboneName) -> None:
     """Fetch the weights of a backbone ahead of time, into the standard cache."""
-    made = _pretrained(name, weights=PUBLISHED)
+    if not issubclass(backbone_class(name), PretrainedBackbone):
+        raise UsageError(f"{name} has no weights")
+    made = build_backbone(name, weights=PUBLISHED)
+    assert isinstance(made, PretrainedBackbone)
     path = made.weights_file()
     assert path is not None
     print(f"{path}: sha256 {sha256_of(path)}")
@@ -115,17 +124,50 @@ def _pretrained(name: str, *, weights: str) -> PretrainedBackbone:
     return made
 
 
-def _weights(weights: WeightsRecord | None) -> str:
+def _clip(found: type[Backbone]) -> str:
+    return f"{found.input.frames} x {found.input.size_px}" if issubclass(found, ClipBackbone) else "-"
+
+
+def _backbone_row(found: type[Backbone]) -> tuple[str, ...]:
+    """One line of the table."""
+    r, weights = found.record, found.record.weights
+    grid = "-" if r.grid_size is None else str(r.grid_size)
     if weights is None:
-        return "none needed"
-    accuracy = "" if weights.top1 is None else f", {weights.top1:g}% of Kinetics-400"
-    return f"{weights}{accuracy}, {weights.licence}{' (NOT commercial)' if weights.non_commercial else ''}"
+        return r.name, _clip(found), str(r.vector_size), grid, "-", "-", "needs no weights"
+    top1 = "-" if weights.top1 is None else f"{weights.top1:.1f}"
+    note = "NOT commercial" if weights.non_commercial else ""
+    return r.name, _clip(found), str(r.vector_size), grid, top1, weights.licence.partition(" (")[0], note
 
 
-def _backbone_json(record: BackboneRecord) -> dict[str, Any]:
-    keys = ("name", "summary", "vector_size", "grid_size", "paper")
+def _facts(found: type[Backbone]) -> list[tuple[str, str]]:
+    """What the record of a backbone says, in words."""
+    r, weights = found.record, found.record.weights
+    gives = f"a vector of {r.vector_size} values, " + (
+        f"a grid of {r.grid_size} values per place" if r.grid_size else "no grid"
+    )
+    facts = [("name", r.name), ("what", r.summary), ("clip", ""), ("gives", gives), ("paper", r.paper)]
+    if issubclass(found, ClipBackbone):
+        i = found.input
+        facts[2] = ("clip", f"{i.frames} frames of {i.size_px} x {i.size_px} px, mean {i.mean}, std {i.std}")
+    if weights is None:
+        return [*facts, ("weights", "needs none")]
+    warning = "; NOT for commercial use" if weights.non_commercial else ""
+    begins = f"begins with {weights.sha256}" if weights.sha256 else f"not published: {weights.sha256_unknown}"
+    return [
+        *facts,
+        ("weights", str(weights)),
+        ("licence", weights.licence + warning),
+        ("sha256", f"{begins}; pinned when first fetched"),
+        ("top-1", "" if weights.top1 is None else f"{weights.top1:g}% of Kinetics-400, as published with the weights"),
+    ]
+
+
+def _backbone_json(found: type[Backbone]) -> dict[str, Any]:
+    record = found.record
+    keys = ("name", "summary", "vector_size", "grid_size", "channels", "paper")
     weights = None if record.weights is None else asdict(record.weights)
-    return {**{key: getattr(record, key) for key in keys}, "weights": weights}
+    clip = asdict(found.input) if issubclass(found, ClipBackbone) else None
+    return {**{key: getattr(record, key) for key in keys}, "input": clip, "weights": weights}
 
 
 def scorers(as_json: Json = False) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from oddwatch.cli.commands import INTERRUPTED
-from oddwatch.cli.learn import Device, Fps, Precision, Runtime, Videos, require_fps
+from oddwatch.cli.learn import Cache, Device, Fps, Precision, Runtime, Videos, require_fps
 from oddwatch.cli.output import (
     EVENT_COLUMNS,
     EVENT_NUMBERS,
@@ -29,8 +29,9 @@ from oddwatch.cli.output import (
     say,
     say_failures,
 )
-from oddwatch.detector import ClipVerdict, Detector
-from oddwatch.embed import Progress
+from oddwatch.detector import Detector
+from oddwatch.detector.verdict import ClipVerdict
+from oddwatch.embed import EmbeddingCache, Progress
 from oddwatch.errors import OddwatchError, UsageError, VideoError
 from oddwatch.files import write_text
 from oddwatch.types import Event, Failure, ScoreTrack
@@ -77,6 +78,7 @@ def score(
     precision: Precision = None,
     device: Device = None,
     fps: Fps = None,
+    cache_folder: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Find the unusual moments, or the unusual clips, in videos."""
@@ -91,11 +93,12 @@ def score(
     detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
     listing = list_videos(videos)
     require_fps(listing.videos, fps)
+    cache = None if cache_folder is None else EmbeddingCache(cache_folder)
     results: _Results
     if unit is Unit.CLIP:
-        results = _Clips(detector, budget, threshold)
+        results = _Clips(detector, cache, budget, threshold)
     else:
-        results = _Windows(detector, budget, threshold, annotate_folder)
+        results = _Windows(detector, cache, budget, threshold, annotate_folder)
     failures = list(listing.failures)
     stopped = False
     with progress_bar() as progress:
@@ -154,9 +157,14 @@ class _Windows(_Results):
     """Events over time."""
 
     def __init__(
-        self, detector: Detector, budget: str | None, threshold: float | None, annotate_folder: Path | None
+        self,
+        detector: Detector,
+        cache: EmbeddingCache | None,
+        budget: str | None,
+        threshold: float | None,
+        annotate_folder: Path | None,
     ) -> None:
-        self._detector = detector
+        self._detector, self._cache = detector, cache
         if threshold is not None:
             self._threshold, self._says = threshold, "given by hand"
         else:
@@ -167,7 +175,7 @@ class _Windows(_Results):
         self._annotated: list[Path] = []
 
     def add(self, path: str, fps: float | None, progress: Progress | None) -> None:
-        track = self._detector.score(path, fps=fps, progress=progress)
+        track = self._detector.score(path, fps=fps, cache=self._cache, progress=progress)
         self._found.append((track, self._detector.events(track, threshold=self._threshold)))
         if self._annotate_folder is None:
             return
@@ -223,8 +231,10 @@ class _Windows(_Results):
 class _Clips(_Results):
     """One verdict per clip."""
 
-    def __init__(self, detector: Detector, budget: str | None, threshold: float | None) -> None:
-        self._detector = detector
+    def __init__(
+        self, detector: Detector, cache: EmbeddingCache | None, budget: str | None, threshold: float | None
+    ) -> None:
+        self._detector, self._cache = detector, cache
         if threshold is not None:
             self._threshold, self._says = threshold, "given by hand"
         else:
@@ -233,7 +243,9 @@ class _Clips(_Results):
         self._found: list[ClipVerdict] = []
 
     def add(self, path: str, fps: float | None, progress: Progress | None) -> None:
-        self._found.append(self._detector.score_clip(path, fps=fps, threshold=self._threshold, progress=progress))
+        self._found.append(
+            self._detector.score_clip(path, fps=fps, threshold=self._threshold, cache=self._cache, progress=progress)
+        )
 
     def csv_rows(self) -> list[list[Any]]:
         values = [[v.source, v.score, v.threshold, int(v.anomalous), v.nearest_class, v.distance] for v in self._found]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from oddwatch.datasets.avenue import load_avenue
 from oddwatch.datasets.folder import load_folder
+from oddwatch.datasets.manifest import load_manifest
 from oddwatch.datasets.ped2 import load_ped2
 from oddwatch.datasets.shanghaitech import load_shanghaitech
 from oddwatch.errors import DatasetError, UsageError
@@ -24,6 +25,7 @@ __all__ = ["DATASETS", "load_dataset"]
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "avenue": load_avenue,
     "folder": load_folder,
+    "manifest": load_manifest,
     "ped2": load_ped2,
     "shanghaitech": load_shanghaitech,
 }

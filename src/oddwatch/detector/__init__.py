@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,10 +15,19 @@ import numpy as np
 from oddwatch import __version__
 from oddwatch.backbones import backbone_class, build_backbone
 from oddwatch.calibration import Budget, Calibration, Threshold
-from oddwatch.detector.compatible import check_weights, computed_otherwise
+from oddwatch.detector.compatible import check_weights, computed_otherwise, versions
 from oddwatch.detector.folder import read_folder, write_folder
 from oddwatch.detector.learning import FittedScorer, Indices, hold_out, peak_boxes
-from oddwatch.embed import EmbeddingStore, Progress, StoredEmbeddings, embed_video, too_short
+from oddwatch.detector.verdict import ClipVerdict
+from oddwatch.embed import (
+    EmbeddingCache,
+    EmbeddingStore,
+    Entry,
+    Progress,
+    StoredEmbeddings,
+    cached_video,
+    too_short,
+)
 from oddwatch.errors import (
     DetectorError,
     MissingExtraError,
@@ -38,23 +46,6 @@ log = logging.getLogger(__name__)
 On = Literal["auto", "vector", "grid"]
 CLIP_SHARE = Budget.parse("5%")
 """Share of usual clips that the default clip threshold calls anomalous."""
-_VERSIONED = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "av", "torch", "openvino")
-
-
-@dataclass(frozen=True)
-class ClipVerdict:
-    """One line per clip: its score, the threshold, and the class whose centroid is nearest to its embedding."""
-
-    source: str
-    score: float
-    threshold: float
-    nearest_class: str
-    distance: float
-
-    @property
-    def anomalous(self) -> bool:
-        """score >= threshold."""
-        return self.score >= self.threshold
 
 
 class Detector:
@@ -131,11 +122,13 @@ class Detector:
         budget: str | None = None,
         fps: float | None = None,
         labels: dict[str, str] | None = None,
+        cache: EmbeddingCache | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Learn from usual video: files, folders, file lists (`x.txt`), folders of frames (with `fps`).
 
         budget: replaces that of the constructor. labels: class of a video by its path; without, all are one class.
+        cache: where embeddings are kept, so that the next run need not make them again.
         Videos that cannot be used are kept in `failures`. Raises VideoError when none can be used, NotEnoughVideoError
         when there is too little, UsageError for a budget that is none and for a label of a video that is not given.
         """
@@ -151,15 +144,41 @@ class Detector:
             store.failures.extend(listing.failures)
             for path in listing.videos:
                 label = classes.get(same_video(path), (path, "usual"))[1]
-                store.add_video(path, self.backbone, fps=fps, label=label, progress=progress)
-            self.failures = tuple(store.failures)
-            if not store.videos:
-                if not store.failures:
-                    raise UsageError("no video was given to learn from")
-                first, *others = self.failures
-                more = f" (and {len(others)} more that cannot be used)" if others else ""
-                raise VideoError(first.source, first.reason + more)
-            return self.fit(store.freeze(), budget=budget, progress=progress)
+                store.add_video(path, self.backbone, fps=fps, label=label, cache=cache, progress=progress)
+            return self._learn(store, budget, progress)
+
+    def learn_kept(
+        self,
+        entries: Sequence[Entry],
+        *,
+        budget: str | None = None,
+        labels: dict[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from embeddings that an `EmbeddingCache` has, without their videos. Arguments and errors: as `learn`.
+
+        Raises UsageError also for embeddings of another backbone and for those without the grids that `on` needs.
+        """
+        identity = self.backbone.identity()
+        for entry in entries:
+            if entry.identity != identity:
+                raise UsageError(f"{entry.path}: its embeddings are of another backbone, other options or weights")
+            if self.on == "grid" and not entry.grids:
+                raise UsageError(f"{entry.path}: its embeddings have no grids: embed with --grid, or learn on vector")
+        with EmbeddingStore(keep_grids=self.on == "grid") as store:
+            for entry in entries:
+                store.add_entry(entry, label=(labels or {}).get(entry.path, "usual"))
+            return self._learn(store, budget, progress)
+
+    def _learn(self, store: EmbeddingStore, budget: str | None, progress: Progress | None) -> Self:
+        self.failures = tuple(store.failures)
+        if not store.videos:
+            if not store.failures:
+                raise UsageError("no video was given to learn from")
+            first, *others = self.failures
+            more = f" (and {len(others)} more that cannot be used)" if others else ""
+            raise VideoError(first.source, first.reason + more)
+        return self.fit(store.freeze(), budget=budget, progress=progress)
 
     def fit(
         self,
@@ -226,12 +245,13 @@ class Detector:
         *,
         fps: float | None = None,
         maps: bool = False,
+        cache: EmbeddingCache | None = None,
         progress: Progress | None = None,
     ) -> ScoreTrack:
         """The score track of one video, using no frame later than the moment it scores. maps: keep the anomaly maps
-        (memory grows with the video). Raises VideoError.
+        (memory grows with the video). cache: where embeddings are taken from and kept. Raises VideoError.
         """
-        return self._score(os.fspath(video), fps=fps, maps=maps, progress=progress)[0]
+        return self._score(os.fspath(video), fps=fps, maps=maps, cache=cache, progress=progress)[0]
 
     def score_embeddings(self, embeddings: Embeddings, source: str, *, maps: bool = True) -> ScoreTrack:
         """The score track of embeddings of this detector's backbone. Raises VideoError for another shape of picture."""
@@ -256,14 +276,15 @@ class Detector:
         return ScoreTrack(source, embeddings.start_seconds, embeddings.end_seconds, scores, boxes, kept)
 
     def _score(
-        self, path: str, *, fps: float | None, maps: bool, progress: Progress | None
+        self, path: str, *, fps: float | None, maps: bool, cache: EmbeddingCache | None, progress: Progress | None
     ) -> tuple[ScoreTrack, np.ndarray[Any, Any]]:
         """The track, and the mean vector of the whole video (1, D)."""
         self._learned()
         parts: list[ScoreTrack] = []
         info: VideoInfo | None = None
         total, count = 0.0, 0
-        for info, embeddings in embed_video(path, self.backbone, fps=fps, progress=progress):
+        grids = self.on == "grid"
+        for info, embeddings in cached_video(path, self.backbone, cache, grids=grids, fps=fps, progress=progress):
             parts.append(self.score_embeddings(embeddings, info.name, maps=maps))
             total, count = total + embeddings.vector.sum(axis=0, dtype=np.float64), count + len(embeddings)
         if not parts or info is None:
@@ -277,6 +298,7 @@ class Detector:
         fps: float | None = None,
         budget: str | None = None,
         threshold: float | None = None,
+        cache: EmbeddingCache | None = None,
         progress: Progress | None = None,
     ) -> ClipVerdict:
         """The article's way: ONE score for a whole clip (Randellini 2023). The threshold is the one given, or the one
@@ -288,7 +310,7 @@ class Detector:
             raise UsageError("give a budget or a threshold, not both")
         given = threshold
         threshold = self.clip_threshold(budget).value if given is None else given
-        track, mean = self._score(os.fspath(video), fps=fps, maps=False, progress=progress)
+        track, mean = self._score(os.fspath(video), fps=fps, maps=False, cache=cache, progress=progress)
         if given is None and not 0.5 <= track.seconds / max(self._clip_seconds, 1e-6) <= 2:
             log.warning(
                 "%s: a clip of %.1f s is judged by usual clips of about %.1f s: learn from clips of its length, or "
@@ -475,14 +497,3 @@ def suitable_scorers(backbone: str, on: str) -> list[str]:
 def _columns(backbone: str, on: str) -> tuple[str, ...]:
     """Names of the values in a row, none for a `vector`."""
     return (*backbone_class(backbone).record.channels, "y", "x") if on == "grid" else ()
-
-
-def versions() -> dict[str, str]:
-    """Versions of the installed packages that can move a score."""
-    found = {"oddwatch": __version__}
-    for name in _VERSIONED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

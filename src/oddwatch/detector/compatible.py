@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from importlib import metadata
 
+from oddwatch import __version__
 from oddwatch.backbones import Backbone
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.backbones.tuning import relative_error
@@ -12,6 +14,7 @@ from oddwatch.errors import DetectorError, UsageError, WeightsError
 log = logging.getLogger(__name__)
 MAX_APART = 0.02
 """How far another way of computing may move embeddings from those that a detector learned, |a - b| / |b|."""
+_VERSIONED = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "av", "torch", "openvino")
 
 
 def check_weights(backbone: Backbone, learned_with: str | None) -> None:
@@ -44,3 +47,14 @@ def computed_otherwise(learned: Backbone, changes: dict[str, str]) -> Backbone:
         raise DetectorError(f"{says}: more than {MAX_APART:.0%}; score with that, or learn again with this")
     log.warning("%s", says)
     return other
+
+
+def versions() -> dict[str, str]:
+    """Versions of the installed packages that can move a score."""
+    found = {"oddwatch": __version__}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

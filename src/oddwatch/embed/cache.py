@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,8 +76,8 @@ class EmbeddingCache:
     same time is safe; a crash leaves a video kept or not kept.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
 
     def find(self, path: str, backbone: Backbone, *, grids: bool, fps: float | None = None) -> Entry | None:
         """What is kept of this video; None when nothing is, or not the grids that are asked for, or it is a stream.

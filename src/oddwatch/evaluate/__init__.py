@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from oddwatch.detector import Detector
-from oddwatch.embed import EmbeddingStore, Progress, StoredEmbeddings
+from oddwatch.embed import EmbeddingCache, EmbeddingStore, Progress, StoredEmbeddings
 from oddwatch.errors import (
     DatasetError,
     MissingExtraError,
@@ -90,15 +90,16 @@ def evaluate(
     others: Sequence[Detector] = (),
     floors: bool = True,
     leave_one_out: bool = True,
+    cache: EmbeddingCache | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score the test videos of a data set with `detector`, which first learns from its usual videos unless `learned`.
 
     others: more detectors of the SAME backbone that learn from the same embeddings, for the table. floors: what scores
     well without learning, for the table. leave_one_out: count false alarms on each usual video by a detector of the
-    others, where there are three or more. Videos that cannot be used are kept in `failures`. Raises OddwatchError when
-    no test video, or no usual one, can be used, and DatasetError, before any work, for a test video that has another
-    number of frames than of labels or masks.
+    others, where there are three or more. cache: where embeddings are taken from and kept; then no speed is measured.
+    Videos that cannot be used are kept in `failures`. Raises OddwatchError when no test video, or no usual one, can be
+    used, and DatasetError, before any work, for a test video that has another number of frames than of labels or masks.
     """
     if strange := [o.name for o in others if o.backbone_name != detector.backbone_name]:
         raise UsageError(f"only detectors of {detector.backbone_name} can be compared here, not {strange[0]}")
@@ -110,7 +111,12 @@ def evaluate(
         if not learned:
             for sample in dataset.split("train"):
                 usual_store.add_video(
-                    sample.path, detector.backbone, fps=sample.fps, label=sample.label, progress=progress
+                    sample.path,
+                    detector.backbone,
+                    fps=sample.fps,
+                    label=sample.label,
+                    cache=cache,
+                    progress=progress,
                 )
             if not usual_store.videos:
                 raise OddwatchError(f"{dataset.name}: no usual video to learn from: {_reasons(usual_store.failures)}")
@@ -123,7 +129,9 @@ def evaluate(
             tests = [
                 t
                 for t in described
-                if test_store.add_video(t.sample.path, detector.backbone, fps=t.sample.fps, progress=progress)
+                if test_store.add_video(
+                    t.sample.path, detector.backbone, fps=t.sample.fps, cache=cache, progress=progress
+                )
             ]
             broken += test_store.failures
             if not tests:
@@ -155,7 +163,7 @@ def evaluate(
         usual_scores=detector.calibration.scores,
         threshold=threshold.value,
         threshold_says=threshold.says,
-        frames_per_second=sum(len(t.seconds) for t in tests) / took,
+        frames_per_second=sum(len(t.seconds) for t in tests) / took if cache is None else None,
         leave_one_out=loo,
         failures=(*usual_store.failures, *broken),
         settings={**detector.describe(), "offline_seconds": OFFLINE_SECONDS},

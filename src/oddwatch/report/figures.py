@@ -180,6 +180,31 @@ def distribution(groups: Sequence[Group], threshold: float) -> bytes:
     return _png(figure)
 
 
+def stacked_bars(names: Sequence[str], parts: Sequence[str], counts: Sequence[Sequence[int]]) -> bytes:
+    """A bar for each name, cut into parts: counts[name][part]. At most four parts. Names are folders or identifiers."""
+    figure, (axes,) = _figure(7.2, 0.9 + 0.32 * len(names))
+    left = np.zeros(len(names))
+    for part, color, values in zip(parts, (SCORE, USUAL, GROUND, ALARM), zip(*counts, strict=True), strict=False):
+        width = np.asarray(values, dtype=float)
+        axes.barh(range(len(names)), width, left=left, color=color, label=part, height=0.7)
+        for row, n in enumerate(values):
+            if n:
+                middle = left[row] + n / 2
+                axes.text(middle, row, str(n), ha="center", va="center", fontsize=7.5, color="white")
+        left += width
+    axes.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])
+    axes.invert_yaxis()
+    axes.set_xlabel("clips", fontsize=8.5, color=GROUND)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 1.0 + 0.35 / (0.32 * len(names) + 0.3)),
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+    )
+    return _png(figure)
+
+
 def _lowest_on_log_axis(scores: FloatArray, high: float) -> float | None:
     """Where a logarithmic axis should begin; None when a linear one shows the scores well."""
     positive = scores[scores >= _TINY]

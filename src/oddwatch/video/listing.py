@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 from collections.abc import Iterator, Sequence
@@ -26,9 +27,9 @@ def list_videos(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     """Expand one or more paths to videos. What cannot be used is reported and does not stop the others.
 
     A file is taken whatever its extension, an address too. A `.txt` file lists paths, one a line, relative to itself;
-    lines that start with `#` are comments. A folder is searched with all its subfolders, in natural order: video files
-    by their extension; a folder that directly holds numbered images, and no video file, is one video. Hidden files
-    are left out.
+    lines that start with `#` are comments. A `.csv` file lists them in its column `path`, as a manifest does. A folder
+    is searched with all its subfolders, in natural order: video files by their extension; a folder that directly holds
+    numbered images, and no video file, is one video. Hidden files are left out.
     """
     videos, failures = _list(paths)
     return Listing(tuple(video for video, _ in videos), failures)
@@ -87,7 +88,7 @@ def _expand(path: str, *, in_list: bool = False) -> Iterator[tuple[str, str | No
         yield Failure(display_name(path), f"cannot be read: {why} (check its permissions)")
     elif not os.path.exists(path):
         yield Failure(display_name(path), "no such file or folder (check the path)")
-    elif not path.lower().endswith(".txt"):
+    elif not path.lower().endswith((".txt", ".csv")):
         yield path, None
     elif in_list:
         yield Failure(path, "a list inside a list (name its lines in the first one)")
@@ -101,7 +102,14 @@ def _read_list(path: str) -> Iterator[tuple[str, str | None] | Failure]:
     except (OSError, UnicodeDecodeError) as error:
         yield Failure(path, f"the list cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
         return
-    entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if path.lower().endswith(".csv"):
+        rows = csv.DictReader(lines, restval="")
+        if "path" not in (rows.fieldnames or ()):
+            yield Failure(path, "a list that ends in .csv needs a column path")
+            return
+        entries = [row["path"] for row in rows if row["path"]]
+    else:
+        entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not entries:
         yield Failure(path, "the list is empty (write one path a line)")
     for entry in entries:
