@@ -71,8 +71,6 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Measure a detector on a data set and write a report."""
-    from oddwatch.evaluate import evaluate as run_evaluation
-    from oddwatch.evaluate import to_json
     from oddwatch.report import require_extra, write_report
 
     if detector_folder is not None:
@@ -88,7 +86,11 @@ def evaluate(
             budget=budget,
             seed=seed,
         )
+    detector.backbone.weights_sha256()  # what is missing is said before any work
     require_extra()
+    from oddwatch.evaluate import evaluate as run_evaluation
+    from oddwatch.evaluate import to_json
+
     try:
         is_file = out.exists() and not out.is_dir()
     except OSError as error:
