@@ -380,7 +380,7 @@ def test_embed_then_learn_then_score(videos: list[str], oddwatch_command: Runner
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--fps", "5"], "kept holds embeddings: leave out --weights, --fps and --cache"),
+        (["--fps", "5"], "kept holds embeddings: leave out --weights, --runtime"),
         (["--cache", "other"], "leave out"),
         (["--backbone", "r3d-18"], "there are no embeddings of r3d-18 here, only of mean_backbone:MeanPicture"),
         (["--on", "grid"], "have no grids"),

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from oddwatch.backbones import build_backbone
 from oddwatch.cli.commands import INTERRUPTED
-from oddwatch.cli.learn import Fps, Videos, Weights, require_fps, weights_option
+from oddwatch.cli.learn import Fps, Videos, Weights, backbone_options, require_fps
 from oddwatch.cli.output import clock, counted, errors, failures_json, print_json, say, say_failures
 from oddwatch.embed import ArchiveProgress, EmbeddingCache, Job, Map, embed_archive, local_map
 from oddwatch.errors import UsageError
@@ -55,7 +55,7 @@ def embed(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Embed an archive of videos once, for learn, score and evaluate. Run it again and it goes on where it was."""
-    built = build_backbone(backbone, **weights_option(backbone, weights))
+    built = build_backbone(backbone, **backbone_options(backbone, weights))
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
     listing = list_videos(videos)

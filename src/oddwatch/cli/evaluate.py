@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddwatch.cli.embeddings import evaluate_embeddings
-from oddwatch.cli.learn import Backbone, Budget, Cache, Fps, OnWhat, ScorerName, Seed, Weights, weights_option
+from oddwatch.cli.learn import (
+    Backbone,
+    Budget,
+    Cache,
+    Device,
+    Fps,
+    OnWhat,
+    Precision,
+    Runtime,
+    ScorerName,
+    Seed,
+    Tuned,
+    Weights,
+    backbone_options,
+)
 from oddwatch.cli.output import (
     counted,
     print_comparison,
@@ -18,7 +32,8 @@ from oddwatch.cli.output import (
     say_failures,
 )
 from oddwatch.datasets import DATASETS, load_dataset
-from oddwatch.detector import Detector, On, suitable_scorers
+from oddwatch.detector import Detector, On
+from oddwatch.detector.suited import suitable_scorers
 from oddwatch.embed import EmbeddingCache
 from oddwatch.errors import MissingExtraError, OddwatchError, UsageError
 from oddwatch.types import FrameMetrics, Row
@@ -42,6 +57,10 @@ def evaluate(
     ] = None,
     backbone: Backbone = "motion",
     weights: Weights = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    device: Device = None,
+    tuned: Tuned = False,
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -88,13 +107,13 @@ def evaluate(
     if dataset not in DATASETS:
         raise UsageError(f"unknown data set {dataset!r}: choose one of {', '.join(sorted([*DATASETS, EMBEDDINGS]))}")
     if detector_folder is not None:
-        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42):
-            raise UsageError("--detector brings its own backbone, scorer, on, budget and seed: leave them out")
-        detector = Detector.load(detector_folder)
+        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or tuned:
+            raise UsageError("--detector brings its own backbone, tuned, scorer, on, budget and seed: leave them out")
+        detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
     else:
         detector = Detector(
             backbone=backbone,
-            backbone_options=weights_option(backbone, weights),
+            backbone_options=backbone_options(backbone, weights, runtime, precision, device, tuned=tuned),
             scorer=scorer,
             on=on,
             budget=budget,

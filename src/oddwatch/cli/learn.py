@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from oddwatch.backbones import GIVEN, backbone_class
+from oddwatch.backbones import GIVEN, backbone_class, build_backbone
+from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
 from oddwatch.detector import Detector, On
 from oddwatch.detector.folder import require_free
@@ -38,6 +39,24 @@ Weights = Annotated[
         metavar="FILE",
         help="The backbone's weights in a file of yours (safetensors or a checkpoint) instead of the published ones.",
     ),
+]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", metavar="torch|openvino", help="What computes the backbone's network; usually torch."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="float32|bfloat16|float16",
+        help="What it is computed in: usually float32; float16 only with --device cuda.",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda", help="What it is computed on; usually cpu.")
+]
+Tuned = Annotated[
+    bool, typer.Option("--tuned", help="Take the runtime and precision that oddwatch backbones tune found to be best.")
 ]
 ScorerName = Annotated[
     str,
@@ -80,6 +99,10 @@ def learn(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
     backbone: Backbone = "motion",
     weights: Weights = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    device: Device = None,
+    tuned: Tuned = False,
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -99,23 +122,26 @@ def learn(
     require_free(out)
     given = [video for video in videos if video.lower().endswith(SUFFIXES)]
     kept = EmbeddingCache(videos[0]).entries() if len(videos) == 1 and os.path.isdir(videos[0]) else []
+    computing = tuned or any(value is not None for value in (weights, runtime, precision, device))
+    if (given or kept) and (computing or cache_folder is not None):
+        raise UsageError(
+            f"{videos[0]} holds embeddings: leave out --weights, --runtime, --precision, --device, --tuned and --cache"
+        )
     options: dict[str, Any]
     if given:
-        if len(given) < len(videos) or backbone != "motion" or classes or weights or cache_folder:
-            raise UsageError(
-                f"{given[0]} holds embeddings: give such files alone, without --backbone, --weights, --classes, --cache"
-            )
+        if len(given) < len(videos) or backbone != "motion" or classes:
+            raise UsageError(f"{given[0]} holds embeddings: give such files alone, without --backbone and --classes")
         files = [read_embeddings(path) for path in given]
         backbone = GIVEN
         options = {"vector_size": files[0].embeddings.shape[1], "seconds": 1.0 if fps is None else 1 / fps}
     elif kept:
-        if weights is not None or fps is not None or cache_folder is not None:
-            raise UsageError(f"{videos[0]} holds embeddings: leave out --weights, --fps and --cache")
+        if fps is not None:
+            raise UsageError(f"{videos[0]} holds embeddings: leave out --fps")
         kept = _of_one_backbone(kept, None if backbone == "motion" else backbone)
         backbone, options = kept[0].backbone, kept[0].options
         on = "vector" if on == "auto" and not kept[0].grids else on
     else:
-        options = dict(weights_option(backbone, weights))
+        options = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned)
     detector = Detector(backbone=backbone, backbone_options=options, scorer=scorer, on=on, budget=budget, seed=seed)
     if given:
         with progress_bar() as progress:
@@ -183,13 +209,36 @@ def _of_one_backbone(entries: list[Entry], backbone: str | None) -> list[Entry]:
     return found
 
 
-def weights_option(backbone: str, weights: str | None) -> dict[str, str]:
-    """`--weights` as an option of a backbone. Raises UsageError for one that has none."""
-    if weights is None:
-        return {}
-    if backbone_class(backbone).record.weights is None:
+def backbone_options(
+    backbone: str,
+    weights: str | None,
+    runtime: str | None = None,
+    precision: str | None = None,
+    device: str | None = None,
+    *,
+    tuned: bool = False,
+) -> dict[str, Any]:
+    """What the command line says about a backbone, as its options; with `tuned` the pair that was measured to be best
+    here, by name. Raises UsageError: for a backbone without a network, for `tuned` beside a choice of one's own or
+    before anything was measured.
+    """
+    if weights is not None and backbone_class(backbone).record.weights is None:
         raise UsageError(f"{backbone} uses no weights: leave out --weights, or choose another --backbone")
-    return {"weights": weights}
+    given = {"weights": weights, "runtime": runtime, "precision": precision, "device": device}
+    options = {name: value for name, value in given.items() if value is not None}
+    chosen = [name for name in ("runtime", "precision", "device") if name in options]
+    if (chosen or tuned) and not issubclass(backbone_class(backbone), PretrainedBackbone):
+        flags = ", ".join(f"--{name}" for name in [*chosen, *["tuned"] * tuned])
+        raise UsageError(f"{backbone} has no network: leave out {flags}, or choose another --backbone")
+    if tuned:
+        if chosen:
+            raise UsageError(f"give --tuned or --{chosen[0]}, not both")
+        from oddwatch.backbones.tuning import best_for
+
+        made = build_backbone(backbone, **options)
+        assert isinstance(made, PretrainedBackbone)
+        options["runtime"], options["precision"] = best_for(made)
+    return options
 
 
 def require_fps(videos: Sequence[str], fps: float | None) -> None:
