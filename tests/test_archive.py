@@ -380,7 +380,8 @@ def test_embed_then_learn_then_score(videos: list[str], oddwatch_command: Runner
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--fps", "5"], "kept holds embeddings: leave out --weights, --runtime"),
+        (["--fps", "5"], "kept holds embeddings: leave out --fps"),
+        (["--option", "batch=2"], "kept holds embeddings: leave out --weights, --runtime"),
         (["--cache", "other"], "leave out"),
         (["--backbone", "r3d-18"], "there are no embeddings of r3d-18 here, only of mean_backbone:MeanPicture"),
         (["--on", "grid"], "have no grids"),
@@ -486,3 +487,21 @@ def test_wrong_embeddings_made_elsewhere(videos: list[str], oddwatch_command: Ru
         build_backbone("given", vector_size=0)
     with pytest.raises(UsageError, match="need backbone 'given', not 'motion'"):
         Detector().learn_given([])
+
+
+def test_options_of_a_backbone_by_the_command_line(videos: list[str], oddwatch_command: Runner) -> None:
+    command = ("embed", *videos, "--backbone", NAME, "--out", "kept")
+    ran = oddwatch_command(*command, "--option", "window_seconds=null", "--option", "frames=5", "--json")
+    assert json.loads(ran.out)["clips"] == 5
+    assert {entry.options["frames"] for entry in EmbeddingCache("kept").entries()} == {5}
+    for option, says in (
+        ("frames", "--option takes NAME=VALUE, got 'frames'"),
+        ("window=3", "it has no option 'window'"),
+        ("frames=0.x", "frames must be a whole number of at least 1, got '0.x'"),
+    ):
+        ran = oddwatch_command(*command, "--option", option)
+        assert (ran.code, says in ran.err) == (2, True), ran.err
+    ran = oddwatch_command(
+        "embed", *videos, "--backbone", "r3d-18", "--weights", "a", "--option", "weights=b", "--out", "k"
+    )
+    assert "weights is given twice" in ran.err

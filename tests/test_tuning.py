@@ -14,7 +14,7 @@ from small_videos import write
 
 from oddwatch.backbones import tuning
 from oddwatch.backbones.tuning import Measured, best, best_for, keep, measure, pairs, relative_error
-from oddwatch.cli.learn import backbone_options
+from oddwatch.cli.options import backbone_options
 from oddwatch.detector import Detector, compatible
 from oddwatch.errors import DetectorError, OddwatchError, UsageError
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddwatch.cli.embeddings import evaluate_embeddings
-from oddwatch.cli.learn import (
+from oddwatch.cli.options import (
     Backbone,
     Budget,
     Cache,
     Device,
     Fps,
     OnWhat,
+    Options,
     Precision,
     Runtime,
     ScorerName,
@@ -61,6 +62,7 @@ def evaluate(
     precision: Precision = None,
     device: Device = None,
     tuned: Tuned = False,
+    options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -107,13 +109,17 @@ def evaluate(
     if dataset not in DATASETS:
         raise UsageError(f"unknown data set {dataset!r}: choose one of {', '.join(sorted([*DATASETS, EMBEDDINGS]))}")
     if detector_folder is not None:
-        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or tuned:
-            raise UsageError("--detector brings its own backbone, tuned, scorer, on, budget and seed: leave them out")
+        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or tuned or options:
+            raise UsageError(
+                "--detector brings its own backbone, option, tuned, scorer, on, budget and seed: leave them out"
+            )
         detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
     else:
         detector = Detector(
             backbone=backbone,
-            backbone_options=backbone_options(backbone, weights, runtime, precision, device, tuned=tuned),
+            backbone_options=backbone_options(
+                backbone, weights, runtime, precision, device, tuned=tuned, others=options
+            ),
             scorer=scorer,
             on=on,
             budget=budget,

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from oddwatch.cli.commands import INTERRUPTED
-from oddwatch.cli.learn import Cache, Device, Fps, Precision, Runtime, Videos, require_fps
+from oddwatch.cli.options import Cache, Device, Fps, Precision, Runtime, Videos, require_fps
 from oddwatch.cli.output import (
     EVENT_COLUMNS,
     EVENT_NUMBERS,
