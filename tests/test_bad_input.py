@@ -264,7 +264,7 @@ SCORE = ["score", "door", "a.mp4"]
         ),
         (
             [*LEARN, "--scorer", "forest"],
-            r"unknown scorer 'forest': choose one of attributes, autoencoder, blend, centroid, gaussian, knn, or module:Class",
+            r"unknown scorer 'forest': choose one of attributes, autoencoder, blend, centroid, gaussian, knn, or m.*",
         ),
         (
             ["evaluate", "ped3", ".", "--out", "new"],
