@@ -1,0 +1,149 @@
+"""What learns: an autoencoder of embeddings, and from some epoch on the last tensors of its backbone. On Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from oddwatch.finetune.recipe import Recipe
+from oddwatch.scorers.autoencoder import autoencoder_network
+
+Features = Callable[[nn.Module, Tensor], tuple[Tensor, Any]]
+
+
+class Learner(LightningModule):
+    """Reconstruction of embeddings, summed squared error (Randellini 2023).
+
+    columns: values of an embedding. network, features: the backbone's own, a copy that may change, where it ever
+    learns; names: its parameters without the classifier's, in order.
+
+    All of the backbone stays in evaluation mode, also what learns: the autoencoder first learned from embeddings of that
+    mode, and detectors will use it. So the running statistics of BatchNorm never move; with batches of 2 to 8 clips they
+    would be noise.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        columns: int,
+        *,
+        network: nn.Module | None = None,
+        features: Features | None = None,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.recipe = recipe
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(recipe.seed)
+            self.autoencoder = autoencoder_network(columns, recipe.autoencoder.hidden, recipe.autoencoder.dropout)
+        self.backbone, self._features = None if network is None else network.eval(), features
+        self.learned = names if recipe.fine_tune.tensors == "all" else last_of(names, recipe.fine_tune.tensors)
+        self.strict_loading = False  # a checkpoint leaves out what never learns: that is in the backbone's weights
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        if recipe.trainer.devices > 1:  # gradients are only shared between devices for what learns from the beginning
+            self._set_learning(True)
+
+    @property
+    def live(self) -> bool:
+        """Whether the backbone learns in this epoch, so that clips and not their kept embeddings are needed."""
+        fine_tune = self.recipe.fine_tune
+        return fine_tune.ever and self.current_epoch >= fine_tune.from_epoch
+
+    def configure_optimizers(self) -> Any:
+        o = self.recipe.optimiser
+        backbone = dict(self.backbone.named_parameters()) if self.backbone else {}
+        parameters = [*self.autoencoder.parameters(), *(backbone[name] for name in self.learned)]
+        optimiser = torch.optim.Adam(
+            parameters, lr=o.learning_rate, fused=self.recipe.trainer.precision == "32-true" or None
+        )
+        scheduler = schedule(optimiser, self.recipe)
+        if scheduler is None:
+            return optimiser
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "monitor": "validation_loss"}}
+
+    def on_train_epoch_start(self) -> None:
+        # Draws of an epoch depend on nothing before it: a run that goes on is the run that was never stopped.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.current_epoch)
+        if self.recipe.trainer.devices == 1:
+            self._set_learning(self.live)
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        e, target = self._embeddings(batch)
+        loss = (self.autoencoder(e) - target).square().sum()
+        self.log("train_loss", loss.detach() / len(e), on_step=False, on_epoch=True, batch_size=len(e))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
+        e, target = self._embeddings(batch)
+        latent = self.autoencoder[: len(self.autoencoder) // 2 + 1](e)
+        error = (self.autoencoder[len(self.autoencoder) // 2 + 1 :](latent) - target).square().sum(1)
+        self.log("validation_loss", error.mean(), batch_size=len(e), sync_dist=True)
+        self._seen.append((e.float(), latent.float()))
+
+    def on_validation_epoch_end(self) -> None:
+        embeddings, latents = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen = []
+        if len(embeddings) > 1:
+            self.log("embedding_variance", embeddings.var(0).sum(), sync_dist=True)
+            self.log("latent_usage", used(latents), sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = self.kept()
+        checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in kept}
+
+    def kept(self) -> list[str]:
+        """Names in the state that training can change: the autoencoder, and what learns of the backbone."""
+        learned = {f"backbone.{name}" for name in self.learned}
+        return [name for name in self.state_dict() if name.startswith("autoencoder.") or name in learned]
+
+    def _embeddings(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What goes into the autoencoder, and what is to come out of it."""
+        kept = batch["embedding"]
+        if "clip" not in batch:
+            return kept, kept
+        assert self.backbone is not None
+        assert self._features is not None
+        e, _ = self._features(self.backbone, batch["clip"])
+        targets = {"detached": e.detach(), "anchor": kept, "published": e}
+        return e, targets[self.recipe.fine_tune.target]
+
+    def _set_learning(self, learns: bool) -> None:
+        if self.backbone is not None:
+            for name, parameter in self.backbone.named_parameters():
+                parameter.requires_grad_(learns and name in self.learned)
+
+
+def last_of(names: tuple[str, ...], tensors: int | str) -> tuple[str, ...]:
+    """The last so many. Raises ValueError when there are fewer."""
+    if isinstance(tensors, str):
+        return ()
+    if tensors > len(names):
+        raise ValueError(f"fine_tune.tensors: the backbone has {len(names)} parameter tensors, got {tensors}")
+    return names[-tensors:]
+
+
+def schedule(optimiser: torch.optim.Optimizer, recipe: Recipe) -> Any:
+    """The scheduler that a recipe names, None for `none`."""
+    o, of = recipe.optimiser, torch.optim.lr_scheduler
+    if o.schedule == "step":
+        return of.StepLR(optimiser, o.step_size, o.gamma)
+    if o.schedule == "plateau":  # mode min: it is a loss
+        return of.ReduceLROnPlateau(optimiser, mode="min", factor=o.gamma, patience=o.patience)
+    if o.schedule == "cosine":
+        return of.CosineAnnealingLR(optimiser, recipe.epochs)
+    if o.schedule == "restarts":
+        return of.CosineAnnealingWarmRestarts(optimiser, o.step_size)
+    return None
+
+
+def used(latents: Tensor) -> Tensor:
+    """How many dimensions the latents (N, d) spread over: the participation ratio of the eigenvalues of their
+    covariance, (sum l)^2 / sum l^2; 1 when all lie on a line, 0 when all are one point.
+    """
+    centred = latents - latents.mean(0)
+    spread: Tensor = torch.linalg.svdvals(centred).square()
+    return spread.sum().square() / spread.square().sum().clamp_min(torch.finfo(spread.dtype).tiny)
