@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -21,9 +22,9 @@ class Learner(LightningModule):
     columns: values of an embedding. network, features: the backbone's own, a copy that may change, where it ever
     learns; names: its parameters without the classifier's, in order.
 
-    All of the backbone stays in evaluation mode, also what learns: the autoencoder first learned from embeddings of that
-    mode, and detectors will use it. So the running statistics of BatchNorm never move; with batches of 2 to 8 clips they
-    would be noise.
+    All of the backbone stays in evaluation mode, also what learns: the autoencoder first learned from embeddings of
+    that mode, and detectors will use it. So the running statistics of BatchNorm never move; from batches of 2 to 8
+    clips they would be noise.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Learner(LightningModule):
         self.backbone, self._features = None if network is None else network.eval(), features
         self.learned = names if recipe.fine_tune.tensors == "all" else last_of(names, recipe.fine_tune.tensors)
         self.strict_loading = False  # a checkpoint leaves out what never learns: that is in the backbone's weights
+        self._schedule: Any = None
+        self._schedule_state: dict[str, Any] | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
         if recipe.trainer.devices > 1:  # gradients are only shared between devices for what learns from the beginning
             self._set_learning(True)
@@ -57,23 +60,24 @@ class Learner(LightningModule):
         o = self.recipe.optimiser
         backbone = dict(self.backbone.named_parameters()) if self.backbone else {}
         parameters = [*self.autoencoder.parameters(), *(backbone[name] for name in self.learned)]
-        optimiser = torch.optim.Adam(
-            parameters, lr=o.learning_rate, fused=self.recipe.trainer.precision == "32-true" or None
-        )
-        scheduler = schedule(optimiser, self.recipe)
-        if scheduler is None:
-            return optimiser
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "monitor": "validation_loss"}}
+        fused = self.recipe.trainer.precision == "32-true" or None
+        optimiser = torch.optim.Adam(parameters, lr=o.learning_rate, fused=fused)
+        self._schedule = schedule(optimiser, self.recipe)
+        return optimiser
+
+    def on_train_start(self) -> None:
+        if self._schedule is not None and self._schedule_state is not None:
+            self._schedule.load_state_dict(self._schedule_state)
 
     def on_train_epoch_start(self) -> None:
-        # Draws of an epoch depend on nothing before it: a run that goes on is the run that was never stopped.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.current_epoch)
         if self.recipe.trainer.devices == 1:
             self._set_learning(self.live)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        # Dropout depends on nothing that was drawn before: a run that goes on is the run that was never stopped.
+        torch.manual_seed(step_seed(self.recipe.seed, self.current_epoch, index))
         e, target = self._embeddings(batch)
-        loss = (self.autoencoder(e) - target).square().sum()
+        loss: Tensor = (self.autoencoder(e) - target).square().sum()
         self.log("train_loss", loss.detach() / len(e), on_step=False, on_epoch=True, batch_size=len(e))
         return loss
 
@@ -91,9 +95,20 @@ class Learner(LightningModule):
             self.log("embedding_variance", embeddings.var(0).sum(), sync_dist=True)
             self.log("latent_usage", used(latents), sync_dist=True)
 
+    def on_train_epoch_end(self) -> None:
+        # Here, and not by Lightning, which moves `plateau` on only after the checkpoint of the epoch.
+        if self.recipe.optimiser.schedule == "plateau":
+            self._schedule.step(float(self.trainer.callback_metrics["validation_loss"]))
+        elif self._schedule is not None:
+            self._schedule.step()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = self.kept()
-        checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in kept}
+        checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in self.kept()}
+        if self._schedule is not None:
+            checkpoint["schedule"] = self._schedule.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._schedule_state = checkpoint.get("schedule")
 
     def kept(self) -> list[str]:
         """Names in the state that training can change: the autoencoder, and what learns of the backbone."""
@@ -115,6 +130,11 @@ class Learner(LightningModule):
         if self.backbone is not None:
             for name, parameter in self.backbone.named_parameters():
                 parameter.requires_grad_(learns and name in self.learned)
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """What the draws of dropout in one step depend on."""
+    return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0])
 
 
 def last_of(names: tuple[str, ...], tensors: int | str) -> tuple[str, ...]:
