@@ -76,9 +76,9 @@ def views_of(clips: Sequence[ManifestClip], split: str, wanted: int, data: Data,
 def clips_of(manifest: Path) -> list[ManifestClip]:
     """The clips of a manifest. Raises DatasetError: none to train or to validate with, or a video that is gone."""
     clips = read_manifest(manifest)
-    for split, fewest in (("train", 2), ("validation", 1)):
+    for split, verb, fewest in (("train", "train", 2), ("validation", "validate", 1)):
         if (count := sum(clip.split == split for clip in clips)) < fewest:
-            raise DatasetError(f"{manifest} has {count} clips to {split} with, {fewest} are needed")
+            raise DatasetError(f"{manifest} has {count} clips to {verb} with, {fewest} are needed")
     if gone := [clip.path for clip in clips if not os.path.exists(clip.path)]:
         others = f" (and {len(gone) - 1} more)" if gone[1:] else ""
         raise DatasetError(f"{manifest}: {gone[0]}{others} is not there: prepare the data set again")

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from oddwatch.backbones import Backbone
 from oddwatch.backbones.clips import ClipBackbone
 from oddwatch.errors import DatasetError, VideoError
 from oddwatch.finetune.clips import View
@@ -31,7 +32,7 @@ class ViewBatches(Dataset[Batch]):
         self,
         views: Sequence[View],
         embeddings: NDArray[np.float32],
-        backbone: ClipBackbone,
+        backbone: Backbone,
         *,
         live: Callable[[], bool],
         workers: int,
@@ -47,6 +48,7 @@ class ViewBatches(Dataset[Batch]):
         return batch
 
     def _pixels(self, place: int) -> NDArray[np.float32]:
+        assert isinstance(self._backbone, ClipBackbone)
         try:
             return np.stack(self._views[place].pixels(self._backbone).items)
         except VideoError as error:

@@ -9,25 +9,46 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from oddwatch.backbones import Backbone
 from oddwatch.backbones.clips import ClipBackbone
-from oddwatch.embed import EmbeddingCache, Entry
+from oddwatch.embed import EmbeddingCache, Entry, cached_video, too_short
+from oddwatch.errors import DatasetError, VideoError
 from oddwatch.finetune.clips import View, decoded
 from oddwatch.types import VideoInfo
 from oddwatch.video import prefetch
 
+Progress = Callable[[int, int], None]
+"""(views embedded, of how many)."""
+
 
 def embed_views(
     views: Sequence[View],
-    backbone: ClipBackbone,
+    backbone: Backbone,
     cache: EmbeddingCache,
     *,
     workers: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """(N, D) embeddings of the views, in their order. What `cache` has is taken from it; what it has not is decoded by
-    `workers` threads ahead of the network and kept. Raises DatasetError, WeightsError, CacheError.
+    `workers` threads ahead of the network and kept. Of a backbone that sees streams it is the mean over a clip, and
+    there are no augmented views. Raises DatasetError, WeightsError, CacheError.
     """
     backbone.weights_sha256()  # what is missing is said before any work
+    if isinstance(backbone, ClipBackbone):
+        _embed_clips(views, backbone, cache, workers, progress)
+        return np.stack([_vectors(view, backbone, cache)[0] for view in views])
+    rows = []
+    for done, view in enumerate(views):
+        rows.append(_mean(view, backbone, cache))
+        if progress:
+            progress(done + 1, len(views))
+    return np.stack(rows)
+
+
+def _embed_clips(
+    views: Sequence[View], backbone: ClipBackbone, cache: EmbeddingCache, workers: int, progress: Progress | None
+) -> None:
+    """Those that `cache` does not have."""
     missing = [view for view in views if _find(view, backbone, cache) is None]
     groups = iter([list(group) for _, group in groupby(missing, key=lambda view: view.clip.path)])
     taking = threading.Lock()
@@ -55,12 +76,24 @@ def embed_views(
             waiting = []
             if progress:
                 progress(done, len(missing))
-    rows = []
-    for view in views:
-        entry = _find(view, backbone, cache)
-        assert entry is not None
-        rows += [embeddings.vector for _, embeddings in entry.read()]
-    return np.concatenate(rows)
+
+
+def _vectors(view: View, backbone: ClipBackbone, cache: EmbeddingCache) -> NDArray[np.float32]:
+    entry = _find(view, backbone, cache)
+    assert entry is not None
+    return np.concatenate([embeddings.vector for _, embeddings in entry.read()])
+
+
+def _mean(view: View, backbone: Backbone, cache: EmbeddingCache) -> NDArray[np.float32]:
+    assert not view.number
+    try:
+        found = cached_video(view.clip.path, backbone, cache, grids=False, fps=view.fps)
+        vectors = [embeddings.vector for _, embeddings in found]
+        if not vectors:
+            raise too_short(view.clip.path)
+    except VideoError as error:
+        raise DatasetError(f"{error} (prepare the data set again without it)") from error
+    return np.asarray(np.concatenate(vectors).mean(axis=0), dtype=np.float32)
 
 
 def _find(view: View, backbone: ClipBackbone, cache: EmbeddingCache) -> Entry | None:

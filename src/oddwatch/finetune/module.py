@@ -20,7 +20,7 @@ class Learner(LightningModule):
     """Reconstruction of embeddings, summed squared error (Randellini 2023).
 
     columns: values of an embedding. network, features: the backbone's own, a copy that may change, where it ever
-    learns; names: its parameters without the classifier's, in order.
+    learns; learned: names of its parameters that do.
 
     All of the backbone stays in evaluation mode, also what learns: the autoencoder first learned from embeddings of
     that mode, and detectors will use it. So the running statistics of BatchNorm never move; from batches of 2 to 8
@@ -34,7 +34,7 @@ class Learner(LightningModule):
         *,
         network: nn.Module | None = None,
         features: Features | None = None,
-        names: tuple[str, ...] = (),
+        learned: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.recipe = recipe
@@ -42,7 +42,7 @@ class Learner(LightningModule):
             torch.default_generator.manual_seed(recipe.seed)
             self.autoencoder = autoencoder_network(columns, recipe.autoencoder.hidden, recipe.autoencoder.dropout)
         self.backbone, self._features = None if network is None else network.eval(), features
-        self.learned = names if recipe.fine_tune.tensors == "all" else last_of(names, recipe.fine_tune.tensors)
+        self.learned = learned
         self.strict_loading = False  # a checkpoint leaves out what never learns: that is in the backbone's weights
         self._schedule: Any = None
         self._schedule_state: dict[str, Any] | None = None
@@ -76,16 +76,16 @@ class Learner(LightningModule):
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         # Dropout depends on nothing that was drawn before: a run that goes on is the run that was never stopped.
         torch.manual_seed(step_seed(self.recipe.seed, self.current_epoch, index))
-        e, target = self._embeddings(batch)
-        loss: Tensor = (self.autoencoder(e) - target).square().sum()
+        e = self._embed(batch)
+        loss = self._errors(self.autoencoder(e), e, batch).sum()
         self.log("train_loss", loss.detach() / len(e), on_step=False, on_epoch=True, batch_size=len(e))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
-        e, target = self._embeddings(batch)
-        latent = self.autoencoder[: len(self.autoencoder) // 2 + 1](e)
-        error = (self.autoencoder[len(self.autoencoder) // 2 + 1 :](latent) - target).square().sum(1)
-        self.log("validation_loss", error.mean(), batch_size=len(e), sync_dist=True)
+        e, middle = self._embed(batch), len(self.autoencoder) // 2 + 1
+        latent = self.autoencoder[:middle](e)
+        errors = self._errors(self.autoencoder[middle:](latent), e, batch)
+        self.log("validation_loss", errors.mean(), batch_size=len(e), sync_dist=True)
         self._seen.append((e.float(), latent.float()))
 
     def on_validation_epoch_end(self) -> None:
@@ -115,16 +115,19 @@ class Learner(LightningModule):
         learned = {f"backbone.{name}" for name in self.learned}
         return [name for name in self.state_dict() if name.startswith("autoencoder.") or name in learned]
 
-    def _embeddings(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What goes into the autoencoder, and what is to come out of it."""
-        kept = batch["embedding"]
+    def _embed(self, batch: dict[str, Tensor]) -> Tensor:
         if "clip" not in batch:
-            return kept, kept
+            return batch["embedding"]
         assert self.backbone is not None
         assert self._features is not None
-        e, _ = self._features(self.backbone, batch["clip"])
-        targets = {"detached": e.detach(), "anchor": kept, "published": e}
-        return e, targets[self.recipe.fine_tune.target]
+        return self._features(self.backbone, batch["clip"])[0]
+
+    def _errors(self, copied: Tensor, e: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """(B,) summed squared errors by the target of the recipe."""
+        target, kept = self.recipe.fine_tune.target, batch["embedding"]
+        if target == "anchor":
+            return (copied - kept).square().sum(1) + (e - kept).square().sum(1)
+        return (copied - (e if target == "published" else e.detach())).square().sum(1)
 
     def _set_learning(self, learns: bool) -> None:
         if self.backbone is not None:
@@ -135,15 +138,6 @@ class Learner(LightningModule):
 def step_seed(seed: int, epoch: int, step: int) -> int:
     """What the draws of dropout in one step depend on."""
     return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0])
-
-
-def last_of(names: tuple[str, ...], tensors: int | str) -> tuple[str, ...]:
-    """The last so many. Raises ValueError when there are fewer."""
-    if isinstance(tensors, str):
-        return ()
-    if tensors > len(names):
-        raise ValueError(f"fine_tune.tensors: the backbone has {len(names)} parameter tensors, got {tensors}")
-    return names[-tensors:]
 
 
 def schedule(optimiser: torch.optim.Optimizer, recipe: Recipe) -> Any:

@@ -73,8 +73,9 @@ class Optimiser:
 class FineTune:
     """tensors: how many of the backbone's last parameter tensors learn, `all` or `never`, from epoch from_epoch (the
     first is 0) on. target: what the autoencoder is to copy: the embedding, taken as given (`detached`); what the frozen
-    backbone made of the clip (`anchor`); or the embedding with its gradient (`published`), which rewards a backbone
-    for making embeddings small.
+    backbone made of the clip, to which the embedding is held by its own squared distance too (`anchor`, after the
+    fixed centre of Deep SVDD and the elastic regularisation of PANDA); or the embedding with its gradient
+    (`published`), which rewards a backbone for making embeddings small.
     """
 
     tensors: Tensors = "never"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from oddwatch import __version__
-from oddwatch.backbones import build_backbone
+from oddwatch.backbones import Backbone, backbone_class, build_backbone
 from oddwatch.backbones.clips import ClipBackbone
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.backbones.weights import RANDOM
@@ -66,16 +66,10 @@ def train(
     Raises UsageError for what cannot be, DatasetError for the manifest and its videos, WeightsError, RunError for the
     run folder, MissingExtraError.
     """
-    backbone = build_backbone(recipe.backbone, **{**recipe.options, "window_seconds": None})
-    if not isinstance(backbone, ClipBackbone):
-        raise UsageError(f"backbone {recipe.backbone} sees streams, not clips: choose one that looks at clips")
-    if recipe.fine_tune.ever and not isinstance(backbone, PretrainedBackbone):
-        raise UsageError(f"backbone {recipe.backbone} has nothing that could learn: set fine_tune.tensors to never")
-    low, high = recipe.data.scale_px or (backbone.input.size_px,) * 2
-    if not backbone.input.size_px <= low <= high:
-        raise UsageError(f"data.scale_px is two lengths from {backbone.input.size_px} up, got {low} and {high}")
+    backbone = _build(recipe)
     clips = clips_of(manifest)
     weights = backbone.weights_sha256()
+    learned = _learned(backbone, recipe)
     folder = RunFolder(out)
     asked = {**asdict(recipe), "manifest": [[c.path, c.action, c.split] for c in clips], "weights_sha256": weights}
     asked = _json(asked)
@@ -122,16 +116,10 @@ def train(
     from oddwatch.finetune.module import Learner
 
     network = features = None
-    names: tuple[str, ...] = ()
-    if recipe.fine_tune.ever:
-        assert isinstance(backbone, PretrainedBackbone)
+    if isinstance(backbone, PretrainedBackbone) and recipe.fine_tune.ever:
         # A copy: the backbone itself goes on giving the embeddings that its weights stand for.
         network, features = copy.deepcopy(backbone.network), backbone.features
-        names = tuple(name for name, _ in backbone.backbone_parameters())
-    try:
-        learner = Learner(recipe, everything.shape[1], network=network, features=features, names=names)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    learner = Learner(recipe, everything.shape[1], network=network, features=features, learned=learned)
     loaders = [
         loader(
             ViewBatches(views[split], embeddings[split], backbone, live=lambda: learner.live, workers=data.workers),
@@ -153,12 +141,12 @@ def train(
     rows = folder.metrics()
     counts = {split: sum(clip.split == split for clip in clips) for split in ("train", "validation")}
     looks = {split: len(found) for split, found in views.items()}
-    done = Trained(out, label, counts, looks, len(rows), *best, tuple(learner.learned), tuple(rows))
+    done = Trained(out, label, counts, looks, len(rows), *best, learned, tuple(rows))
     if first_process:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         outcome = {"epochs": len(rows), "best_epoch": best[0], "best_validation_loss": best[1]}
         more = {"clips": counts, "views": looks}
-        tensors = {"embedding_size": int(everything.shape[1]), "tensors": list(learner.learned)}
+        tensors = {"embedding_size": int(everything.shape[1]), "tensors": list(learned)}
         folder.write({**record, **more, **tensors, **outcome, "finished": finished, "state": "finished"})
     return done
 
@@ -166,6 +154,37 @@ def train(
 def described(recipe: Recipe) -> str:
     """The backbone's name, with what must not be forgotten about it."""
     return recipe.backbone + (" (untrained backbone)" if recipe.options.get("weights") == RANDOM else "")
+
+
+def _build(recipe: Recipe) -> Backbone:
+    """The backbone, one embedding of a clip from frames spread over all of it where it can. Raises UsageError."""
+    if not issubclass(backbone_class(recipe.backbone), ClipBackbone):
+        if recipe.data.clips_per_class or recipe.data.validation_clips_per_class:
+            raise UsageError(f"backbone {recipe.backbone} sees whole videos: set data.clips_per_class to 0")
+        return build_backbone(recipe.backbone, **recipe.options)
+    made = build_backbone(recipe.backbone, **{**recipe.options, "window_seconds": None})
+    assert isinstance(made, ClipBackbone)
+    size = made.input.size_px
+    low, high = recipe.data.scale_px or (size, size)
+    if not size <= low <= high:
+        raise UsageError(f"data.scale_px is two lengths from {size} up, got {low} and {high}")
+    return made
+
+
+def _learned(backbone: Backbone, recipe: Recipe) -> tuple[str, ...]:
+    """Names of the backbone's parameters that are to learn at some time. Raises UsageError, WeightsError."""
+    tensors = recipe.fine_tune.tensors
+    if tensors == "never":
+        return ()
+    if not isinstance(backbone, PretrainedBackbone):
+        raise UsageError(f"backbone {recipe.backbone} has nothing that could learn: set fine_tune.tensors to never")
+    names = tuple(name for name, _ in backbone.backbone_parameters())
+    if tensors == "all":
+        return names
+    assert isinstance(tensors, int)
+    if tensors > len(names):
+        raise UsageError(f"fine_tune.tensors: {recipe.backbone} has {len(names)} parameter tensors, got {tensors}")
+    return names[-tensors:]
 
 
 def _require_lightning() -> None:
