@@ -380,7 +380,8 @@ def test_embed_then_learn_then_score(videos: list[str], oddwatch_command: Runner
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--fps", "5"], "kept holds embeddings: leave out --weights, --fps and --cache"),
+        (["--fps", "5"], "kept holds embeddings: leave out --fps"),
+        (["--option", "batch=2"], "kept holds embeddings: leave out --weights, --runtime"),
         (["--cache", "other"], "leave out"),
         (["--backbone", "r3d-18"], "there are no embeddings of r3d-18 here, only of mean_backbone:MeanPicture"),
         (["--on", "grid"], "have no grids"),
@@ -434,3 +435,73 @@ def test_a_run_that_was_stopped_goes_on(videos: list[str], tmp_path: Path, how: 
 
 def named() -> Backbone:
     return build_backbone(NAME)
+
+
+# embeddings made elsewhere
+
+
+def given(path: Path, *, size: int = 6, seed: int = 0) -> Path:
+    """Three usual scenes of 30 embeddings, one with something odd in it."""
+    rng = np.random.default_rng(seed)
+    scene = np.repeat(np.arange(4), 30)
+    x = rng.normal(size=(120, size)).astype(np.float32)
+    x[100:110] += 20
+    labels = np.zeros((120, 2), dtype=np.uint8)
+    labels[100:110] = 1
+    np.savez(path, embeddings=x, scene=scene, frame_labels=labels)
+    return path
+
+
+def test_learning_from_embeddings_made_elsewhere(oddwatch_command: Runner, tmp_path: Path) -> None:
+    train, test = given(tmp_path / "train.npz"), given(tmp_path / "test.npz", seed=1)
+    ran = oddwatch_command("learn", train, "--out", "door", "--fps", "0.5", "--json")
+    assert ran.code == 0, ran.err
+    learned = json.loads(ran.out)
+    assert (learned["backbone"], learned["scorer"], learned["videos"]) == ("given", "blend", 3)  # none of the odd scene
+    assert learned["seconds"] == 3 * 30 * 2
+    ran = oddwatch_command("score", "door", test, "--json")
+    assert ran.code == 0, ran.err
+    (event,) = json.loads(ran.out)["events"]
+    assert event["start_seconds"] == pytest.approx(3 * 3600 + 20, abs=4)
+    assert event["video"] == str(test)
+
+
+def test_wrong_embeddings_made_elsewhere(videos: list[str], oddwatch_command: Runner, tmp_path: Path) -> None:
+    train, other = given(tmp_path / "train.npz"), given(tmp_path / "other.npz", size=5)
+    oddwatch_command("learn", train, "--out", "door")
+    for arguments, code, says in (
+        (("learn", train, videos[0], "--out", "new"), 2, "give such files alone"),
+        (("learn", train, "--out", "new", "--backbone", "r3d-18"), 2, "give such files alone"),
+        (("learn", train, other, "--out", "new"), 2, "other.npz has embeddings of 5 values, not 6"),
+        (("learn", tmp_path / "gone.npz", "--out", "new"), 1, "gone.npz is not there"),
+        (("learn", train, "--out", "new", "--on", "grid"), 2, "has no grid"),
+        (("score", "door", other), 1, "has embeddings of 5 values, the detector learned from 6"),
+        (("score", "door", videos[0]), 1, "does not end in .npz or .parquet"),
+        (("score", "door", test_file := tmp_path / "gone.npz"), 1, f"{test_file}: no such file"),
+    ):
+        ran = oddwatch_command(*arguments)
+        assert (ran.code, says in ran.err) == (code, True), ran.err
+    with pytest.raises(UsageError, match="cannot look at video"):
+        build_backbone("given", vector_size=6).stream()
+    with pytest.raises(UsageError, match="above 0"):
+        build_backbone("given", vector_size=0)
+    with pytest.raises(UsageError, match="need backbone 'given', not 'motion'"):
+        Detector().learn_given([])
+
+
+def test_options_of_a_backbone_by_the_command_line(videos: list[str], oddwatch_command: Runner) -> None:
+    command = ("embed", *videos, "--backbone", NAME, "--out", "kept")
+    ran = oddwatch_command(*command, "--option", "window_seconds=null", "--option", "frames=5", "--json")
+    assert json.loads(ran.out)["clips"] == 5
+    assert {entry.options["frames"] for entry in EmbeddingCache("kept").entries()} == {5}
+    for option, says in (
+        ("frames", "--option takes NAME=VALUE, got 'frames'"),
+        ("window=3", "it has no option 'window'"),
+        ("frames=0.x", "frames must be a whole number of at least 1, got '0.x'"),
+    ):
+        ran = oddwatch_command(*command, "--option", option)
+        assert (ran.code, says in ran.err) == (2, True), ran.err
+    ran = oddwatch_command(
+        "embed", *videos, "--backbone", "r3d-18", "--weights", "a", "--option", "weights=b", "--out", "k"
+    )
+    assert "weights is given twice" in ran.err

@@ -36,7 +36,7 @@ from oddwatch.scorers import SCORERS, autoencoder
 from oddwatch.types import Evaluation, FrameMetrics, LeaveOneOut, Row
 from oddwatch.video import open_video
 
-COMMANDS = ("demo", "embed", "learn", "score", "evaluate", "scorers", "backbones")
+COMMANDS = ("demo", "embed", "learn", "score", "evaluate", "scorers", "dataset", "backbones")
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 FIGURES = {"micro_auc", "macro_auc", "average_precision", "eer"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"
@@ -96,9 +96,11 @@ def test_usage_lines() -> None:
     usage = {c: " ".join(help_of(c, width=100).partition("\n\n")[0].split()) for c in COMMANDS}
     assert usage == {
         "demo": "Usage: oddwatch demo [OPTIONS]",
+        "embed": "Usage: oddwatch embed [OPTIONS] VIDEO...",
         "learn": "Usage: oddwatch learn [OPTIONS] VIDEO...",
         "score": "Usage: oddwatch score [OPTIONS] DETECTOR VIDEO...",
         "evaluate": "Usage: oddwatch evaluate [OPTIONS] DATASET PATH",
+        "dataset": "Usage: oddwatch dataset [OPTIONS] COMMAND [ARGS]...",
         "backbones": "Usage: oddwatch backbones [OPTIONS] COMMAND [ARGS]...",
         "scorers": "Usage: oddwatch scorers [OPTIONS]",
     }

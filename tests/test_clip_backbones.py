@@ -359,7 +359,7 @@ def test_a_detector_with_a_clip_backbone(tmp_path: Path) -> None:
     odd = write(tmp_path / "odd.mp4", 9.0, seed=3, odd="left")
     options = {"weights": "random", **SMALL["timesformer"], "stride_seconds": 0.5, "window_seconds": 1.0}
     detector = Detector(backbone="timesformer", backbone_options=options, on="vector", budget="60/hour").learn(usual)
-    assert detector.name == "timesformer, knn on vector"
+    assert detector.name == "timesformer, blend on vector"
     track = detector.score(odd)
     assert track.end_seconds[-1] == pytest.approx(8.9)
     detector.save(tmp_path / "d")

@@ -26,7 +26,8 @@ from video_files import write_frames, write_video
 
 import oddwatch
 from oddwatch.backbones import Backbone, BackboneRecord, EmbeddingStream, build_backbone
-from oddwatch.detector import Detector, versions
+from oddwatch.detector import Detector
+from oddwatch.detector.compatible import versions
 from oddwatch.embed import EmbeddingStore, StoredEmbeddings, embed_video
 from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
 from oddwatch.grouping import Grouping

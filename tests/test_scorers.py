@@ -14,12 +14,14 @@ import torch
 from safetensors.numpy import load, save
 from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from oddwatch.errors import MissingExtraError, NotEnoughVideoError, UsageError
 from oddwatch.scorers import SCORERS, GridScorer, Scorer, build_scorer, scorer_class
 from oddwatch.scorers.autoencoder import AutoencoderScorer
-from oddwatch.scorers.base import Standardiser
+from oddwatch.scorers.base import Normaliser
+from oddwatch.scorers.blend import BlendScorer, SubspaceScorer
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.scorers.gaussian import GaussianScorer
 from oddwatch.scorers.knn import KnnScorer
@@ -160,7 +162,7 @@ def test_nothing_to_learn_from(name: str) -> None:
         quick(name).fit(usual_for(name)[:0])
 
 
-@pytest.mark.parametrize("name", ["gaussian", "autoencoder"])
+@pytest.mark.parametrize("name", ["gaussian", "autoencoder", "blend"])
 def test_one_row_has_no_spread(name: str) -> None:
     with pytest.raises(NotEnoughVideoError, match="1 embeddings are too few to learn from, 2 are needed"):
         quick(name).fit(usual(1))
@@ -246,14 +248,40 @@ def test_a_users_own_scorer() -> None:
 def test_a_column_of_small_numbers_beside_large_ones_is_not_taken_for_constant() -> None:
     rng = np.random.default_rng(0)
     rows = np.stack([rng.normal(0, 1e6, 500), rng.normal(5, 1e-3, 500)], axis=1).astype(np.float32)
-    scaled = Standardiser.of(rows)(rows)
+    scaled = Normaliser.of(rows)(rows)
     np.testing.assert_allclose(scaled.std(0), 1, rtol=1e-3)
     assert np.abs(scaled.mean(0)).max() < 1e-2
 
 
 def test_a_constant_column_is_centred_and_not_blown_up() -> None:
     rows = np.full((1000, 2), [0.1, 1e6], np.float32)
-    assert np.abs(Standardiser.of(rows)(rows)).max() < 0.1
+    assert np.abs(Normaliser.of(rows)(rows)).max() < 0.1
+
+
+def test_direction_and_length_are_apart() -> None:
+    rows = np.array([[3, 4], [6, 8], [0, 2], [0, 0]], np.float32)
+    normal = Normaliser.of(rows, "length")
+    assert normal.columns == 2
+    made = normal(rows)
+    assert made.shape == (4, 3)
+    np.testing.assert_allclose(made[0, :2], made[1, :2])  # the same direction
+    np.testing.assert_allclose(made[:, 2], (np.array([5, 10, 2, 0]) - 4.25) / np.std([5, 10, 2, 0]), rtol=1e-5)
+    assert made[:, :2].var(0).mean() == pytest.approx(1)
+    assert np.isfinite(made).all()
+
+
+def test_without_normalisation_distances_keep_their_proportions() -> None:
+    rows = usual() * np.array([1, 1, 1, 1, 1, 100], np.float32)
+    made = Normaliser.of(rows, "none")(rows)
+    assert made.var(0).mean() == pytest.approx(1, rel=1e-4)
+    ratio = cdist(rows[:5], rows[5:9]) / cdist(made[:5], made[5:9])
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["knn", "gaussian"])
+def test_an_unknown_normalisation_is_a_usage_error(name: str) -> None:
+    with pytest.raises(UsageError, match="normalise is columns, length or none, got 'l2'"):
+        build_scorer(name, normalise="l2")
 
 
 # gaussian
@@ -381,6 +409,58 @@ def test_the_seed_chooses_where_the_coreset_starts() -> None:
 def test_knn_needs_at_least_one(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         build_scorer("knn", **options)
+
+
+def test_knn_of_directions_ranks_as_the_cosine() -> None:
+    rng = np.random.default_rng(0)
+    rows, new = rng.normal(size=(60, 40)) + 1, rng.normal(size=(30, 40)) + 1
+    rows *= 5 / np.linalg.norm(rows, axis=1, keepdims=True)  # of one length, so that only the direction counts
+    new *= 5 / np.linalg.norm(new, axis=1, keepdims=True)
+    scores = KnnScorer(neighbours=1, normalise="length").fit(rows).score(new)
+    cosine = NearestNeighbors(n_neighbors=1, metric="cosine").fit(rows).kneighbors(new)[0][:, 0]
+    np.testing.assert_array_equal(np.argsort(scores), np.argsort(cosine))
+
+
+# blend
+
+
+def test_blend_is_the_mean_of_its_parts_in_units_of_held_out_scores() -> None:
+    rows, new = usual(40), np.concatenate([usual(10, seed=1), unusual(3)])
+    groups = np.stack([np.zeros(40), np.arange(40)[::-1]], axis=1).astype(float)  # the last row was first
+
+    def parts(teach: FloatArray, asked: FloatArray) -> FloatArray:
+        made = KnnScorer(normalise="length"), GaussianScorer(normalise="length"), SubspaceScorer()
+        return np.stack([one.fit(teach).score(asked) for one in made], axis=1)
+
+    quarters = [range(30, 40), range(20, 30), range(10, 20), range(10)]
+    held_out = np.concatenate([parts(np.delete(rows, list(q), axis=0), rows[list(q)]) for q in quarters])
+    z = ((parts(rows, new) - held_out.mean(0)) / held_out.std(0)).mean(1)
+    scorer = BlendScorer().fit(rows, groups=groups)
+    np.testing.assert_allclose(scorer.score(new), np.log1p(np.exp(z)), rtol=1e-4)
+    np.testing.assert_array_equal(scorer.origins(rows[[3, 7]] + 1e-5), groups[[3, 7]])
+
+
+def test_blend_has_no_origins_before_fit() -> None:
+    with pytest.raises(ValueError, match="score before fit"):
+        BlendScorer().origins(usual())
+
+
+@pytest.mark.parametrize("count", [50, 1000])
+def test_subspace_is_the_residual_of_principal_components(count: int) -> None:
+    """With fewer and with more rows than columns."""
+    rows = usual(count, columns=80)
+    scorer = SubspaceScorer().fit(rows)
+    again = SubspaceScorer().restore(*scorer.state())
+    normal = Normaliser.of(rows, "length")
+    made, asked = normal(rows).astype(float), normal(usual(20, seed=1, columns=80)).astype(float)
+    model = PCA(n_components=0.8, svd_solver="full").fit(made)
+    expected = np.linalg.norm(asked - model.inverse_transform(model.transform(asked)), axis=1)
+    for one in (scorer, again):
+        np.testing.assert_allclose(one.score(usual(20, seed=1, columns=80)), expected, rtol=1e-3)
+    with pytest.raises(ValueError, match="score before fit"):
+        SubspaceScorer().score(rows)
+    with pytest.raises(ValueError, match="state before fit"):
+        SubspaceScorer().state()
 
 
 # autoencoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -49,7 +50,9 @@ def construct(name: str, found: type[T], base: type[T], options: Mapping[str, An
     try:
         return found(**options)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{_kind(base)} {name!r}: {error}") from error
+        unknown = re.search(r"unexpected keyword argument ('\w+')", str(error))
+        says = f"it has no option {unknown[1]}" if unknown else error
+        raise UsageError(f"{_kind(base)} {name!r}: {says}") from error
 
 
 def build(name: str, table: Mapping[str, str], base: type[T], options: Mapping[str, Any]) -> T:

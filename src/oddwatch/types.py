@@ -430,3 +430,45 @@ class Evaluation:
     failures: tuple[Failure, ...]
     settings: dict[str, Any]
     citation: str = ""
+
+
+@dataclass(frozen=True)
+class ComparedScorer:
+    """One scorer of a `Comparison`. figures: for each view those of each seed; empty when it has none, see the note."""
+
+    name: str
+    figures: tuple[tuple[FrameMetrics, ...], ...]
+    note: str = ""
+
+    def micro_auc(self) -> list[tuple[float, float]]:
+        """(mean, standard deviation over the seeds) for each view, then of the mean over the views."""
+        if not self.figures:
+            return []
+        by_view = np.array([[one.micro_auc for one in seeds] for seeds in self.figures], dtype=np.float64)
+        return [(float(row.mean()), float(row.std())) for row in (*by_view, by_view.mean(axis=0))]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ComparedView(_ShapeRepr):
+    """The test embeddings of one view and what each scorer says of them, by its name: (n,) float64, of the first seed.
+
+    frame_labels: (n, T) bool. scenes: name of the scene of each. known, usual: embeddings in the training file, and
+    those of them that were learned from.
+    """
+
+    name: str
+    frame_labels: NDArray[np.bool_]
+    scenes: tuple[str, ...]
+    scores: dict[str, FloatArray]
+    known: int
+    usual: int
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All that `oddwatch evaluate embeddings` found. scorers: the default first."""
+
+    dataset: str
+    scorers: tuple[ComparedScorer, ...]
+    views: tuple[ComparedView, ...]
+    seed: int

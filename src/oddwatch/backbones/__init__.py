@@ -6,6 +6,7 @@ from typing import Any
 
 from oddwatch.backbones.base import Backbone, BackboneRecord, EmbeddingStream
 from oddwatch.backbones.function import function_backbone
+from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.registry import as_class, construct, find
 
 BACKBONES: dict[str, str] = {
@@ -30,11 +31,16 @@ BACKBONES: dict[str, str] = {
     "dinov2-b": "oddwatch.backbones.image:DINOv2B",
 }
 
-__all__ = ["BACKBONES", "Backbone", "BackboneRecord", "EmbeddingStream", "backbone_class", "build_backbone"]
+GIVEN = "given"
+"""Stands for embeddings made elsewhere; nothing that could be chosen for video."""
+
+__all__ = ["BACKBONES", "GIVEN", "Backbone", "BackboneRecord", "EmbeddingStream", "backbone_class", "build_backbone"]
 
 
 def backbone_class(name: str) -> type[Backbone]:
     """The class behind a name of `BACKBONES` or `module:attribute`. Raises UsageError that lists the valid names."""
+    if name == GIVEN:
+        return GivenEmbeddings
     found = find(name, BACKBONES, "backbone", other="module:Class (or module:function)")
     if callable(found) and not isinstance(found, type):
         return function_backbone(name, found)

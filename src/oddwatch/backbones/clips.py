@@ -51,8 +51,9 @@ class ClipBackbone(Backbone):
     ) -> None:
         usual = type(self).input
         self.input = replace(usual, frames=frames or usual.frames, size_px=size_px or usual.size_px)
-        if min(batch, self.input.frames, self.input.size_px) < 1:
-            raise ValueError(f"batch, frames and size_px must be at least 1, got {batch}, {frames}, {size_px}")
+        for name, value in (("batch", batch), ("frames", self.input.frames), ("size_px", self.input.size_px)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         self.window_seconds, self._stride_seconds, self.batch = window_seconds, stride_seconds, batch
         if window_seconds is not None:
             self.cutter()

@@ -1,16 +1,19 @@
-"""What the pretrained clip backbones have in common: weights, precision of the answer, a network built when needed."""
+"""What the pretrained clip backbones have in common: weights, how they are computed, a network built when needed."""
 
 from __future__ import annotations
 
+import copy
 import logging
+import os
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from oddwatch.backbones.base import EmbeddingStream
 from oddwatch.backbones.clips import ClipBackbone, Pixels
+from oddwatch.backbones.compute import Compute, Embedder, torch_embedder
 from oddwatch.backbones.weights import PUBLISHED, RANDOM, find_weights, load_strictly
 from oddwatch.errors import MissingExtraError
 from oddwatch.files import sha256_of
@@ -19,44 +22,56 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
-_PRECISIONS = ("float32", "bfloat16")
 
 
 class PretrainedBackbone(ClipBackbone):
     """A network of torch with weights. Frozen: evaluation mode, no gradients.
 
     weights: `published` (fetched once, kept in the standard cache), a path of a safetensors file or a checkpoint, or
-    `random`, which only tests and benchmarks have a use for. seed: of `random`. precision: `float32`, or `bfloat16`,
-    which is faster where the processor knows it and moves embeddings by about 1% (docs/backbones.md); a detector
-    remembers what it was learned with. model: arguments of the library's own constructor of the network, such as
-    smaller sizes for tests. Other options: see `ClipBackbone`.
+    `random`, which only tests and benchmarks have a use for. seed: of `random`. runtime, precision, device, threads:
+    see `Compute`; `bfloat16` is faster where the processor knows it and moves embeddings by up to 1%
+    (docs/backbones.md). A detector remembers what it was learned with. model: arguments of the library's own
+    constructor of the network, such as smaller sizes for tests. Other options: see `ClipBackbone`.
     """
 
-    speed_options = (*ClipBackbone.speed_options, "weights", "seed")  # the weights' checksum stands for both
+    # The weights' checksum stands for the first two.
+    speed_options = (*ClipBackbone.speed_options, "weights", "seed", "threads")
 
     def __init__(
         self,
         *,
         weights: str = PUBLISHED,
         seed: int = 0,
+        runtime: str = "torch",
         precision: str = "float32",
+        device: str = "cpu",
+        threads: int | None = None,
         model: dict[str, Any] | None = None,
         **clips: Any,
     ) -> None:
         super().__init__(**clips)
+        self.compute = Compute(runtime, precision, device, threads)
         self._model = dict(model or {})
-        if precision not in _PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(_PRECISIONS)}, got {precision!r}")
-        self._weights, self._seed, self._precision = weights, seed, precision
+        self._weights, self._seed = weights, seed
         self._network: torch.nn.Module | None = None
+        self._embedder: tuple[Any, Embedder] | None = None
 
     def options(self) -> dict[str, Any]:
-        own = {"weights": self._weights, "seed": self._seed, "precision": self._precision}
+        own = {"weights": self._weights, "seed": self._seed, **self.compute.options()}
         return {**own, **({"model": self._model} if self._model else {}), **super().options()}
+
+    def computed(self, **changes: Any) -> Self:
+        """The same backbone with the same network, computed in another way: fields of `Compute`, which says what it
+        raises.
+        """
+        other = type(self)(**{**self.options(), **changes})
+        other.name, other._network = self.name, self.network
+        return other
 
     def weights_file(self) -> Path | None:
         """Where the weights are, fetched if need be; None for random ones. Raises WeightsError."""
         assert self.record.weights is not None
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's library is imported
         return find_weights(self.record.name, self.record.weights, self._weights, notice=log.warning)
 
     def weights_sha256(self) -> str:
@@ -84,12 +99,33 @@ class PretrainedBackbone(ClipBackbone):
         return self._network
 
     def embed(self, clips: Pixels) -> tuple[Pixels, Pixels | None]:
-        torch = _torch()
+        """See `ClipBackbone`. Raises WeightsError, MissingExtraError; UsageError for what this machine cannot do."""
         network = self.network
-        fast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision == "bfloat16")
-        with torch.inference_mode(), fast:
-            vector, grid = self.features(network, torch.from_numpy(np.ascontiguousarray(clips)))
-        return vector.float().numpy(), grid.float().numpy()
+        tensors = (*network.parameters(), *network.buffers())
+        # What runs may be a converted copy: of exactly these weights, which fine-tuning may change in place.
+        state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
+        if self._embedder is None or self._embedder[0] != state:
+            self._embedder = state, self._make_embedder(network)
+        return self._embedder[1](np.ascontiguousarray(clips))
+
+    def _make_embedder(self, network: torch.nn.Module) -> Embedder:
+        if self.compute.runtime == "torch":
+            return torch_embedder(self.features, network, self.simplify, self.compute)
+        from oddwatch.backbones.openvino_runtime import network_key, openvino_embedder
+
+        def simplified() -> torch.nn.Module:
+            copied = copy.deepcopy(network)
+            self.simplify(copied)
+            return copied
+
+        i = self.input
+        return openvino_embedder(
+            self.features,
+            simplified,
+            self.compute,
+            shape=(i.frames, i.size_px, i.size_px, 3),
+            key=None if self._weights == RANDOM else network_key(network, self.identity()),
+        )
 
     @abstractmethod
     def build(self) -> torch.nn.Module:
@@ -98,6 +134,11 @@ class PretrainedBackbone(ClipBackbone):
     @abstractmethod
     def features(self, network: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (B, D) and grids (B, Gh, Gw, d) of clips (B, T, H, W, 3), without the classifier."""
+
+    def simplify(self, network: Any) -> None:
+        """Change a copy of the network so that it computes the same with less work; here nothing. The network itself
+        stays what its library made, and float32 in torch is computed with that.
+        """
 
     def backbone_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         """Names and parameters without the classifier's, in the network's order: what fine-tuning counts in."""

@@ -49,6 +49,21 @@ class TimeSformerBackbone(TransformersBackbone):
     def config(self) -> dict[str, Any]:
         return {**super().config(), "attention_type": _SCHEMES[self._attention]}
 
+    def simplify(self, network: Any) -> None:
+        """One linear map for the two in a row that follow attention in time."""
+        import torch
+
+        if self._attention != "divided":
+            return
+        for layer in network.timesformer.encoder.layer:
+            first, second = layer.temporal_attention.output.dense, layer.temporal_dense
+            weight = second.weight.double()
+            with torch.no_grad():
+                bias = weight @ first.bias.double() + second.bias.double()
+                first.weight.copy_(weight @ first.weight.double())
+                first.bias.copy_(bias)
+            layer.temporal_dense = torch.nn.Identity()
+
     def features(self, network: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         clips, frames = x.shape[:2]
         tokens = network.timesformer(x.permute(0, 1, 4, 2, 3)).last_hidden_state

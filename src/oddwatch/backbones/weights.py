@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,10 @@ def _from_url(name: str, record: WeightsRecord, offline: str | None, say: Callab
         return path
     if offline:
         raise _nowhere(name, record, f"{offline} is set")
+    try:
+        _reach(record.url)
+    except OSError as error:
+        raise _nowhere(name, record, _first_line(error)) from error
     say(_about(name, record))
     from torch.hub import download_url_to_file
 
@@ -169,10 +174,8 @@ def _from_hub(name: str, record: WeightsRecord, offline: str | None, say: Callab
             return Path(found)
     if offline:
         raise _nowhere(name, record, f"{offline} is set")
-    try:  # the library tries again and again for half a minute
-        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_REACH_SECONDS).close()
-    except HTTPError:
-        pass  # somebody answered
+    try:
+        _reach(constants.ENDPOINT)
     except OSError as error:
         raise _nowhere(name, record, f"the hub cannot be reached: {_first_line(error)}") from error
     say(_about(name, record))
@@ -190,6 +193,12 @@ def _from_hub(name: str, record: WeightsRecord, offline: str | None, say: Callab
                     part.unlink(missing_ok=True)
             raise _not_fetched(name, record, error, cache) from error
     raise _nowhere(name, record, f"{record.hub} has none of {', '.join(record.files)}")
+
+
+def _reach(address: str) -> None:
+    """Raises OSError soon where there is no network: the libraries import for seconds, or try for half a minute."""
+    with suppress(HTTPError):  # somebody answered
+        urlopen(Request(address, method="HEAD"), timeout=_REACH_SECONDS).close()
 
 
 def _about(name: str, record: WeightsRecord) -> str:

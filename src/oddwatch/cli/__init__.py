@@ -42,6 +42,7 @@ backbones = typer.Typer(cls=TyperGroup, no_args_is_help=False, rich_markup_mode=
 backbones.callback(invoke_without_command=True)(names.backbones)
 backbones.command("show", cls=Command)(names.show_backbone)
 backbones.command("pull", cls=Command)(names.pull_backbone)
+backbones.command("tune", cls=Command)(names.tune_backbone)
 app.add_typer(backbones, name="backbones")
 app.command("scorers", cls=Command)(names.scorers)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oddwatch.cli.learn import Fps
+from oddwatch.cli.options import Fps
 from oddwatch.cli.output import counted, failures_json, print_json, print_table, progress_bar, say_failures
 from oddwatch.datasets.manifest import NAME, SPLITS, write_manifest
 from oddwatch.datasets.prepare import MIN_SECONDS, Prepared, prepare_folders, prepare_ucf_sports, read_groups

@@ -15,7 +15,18 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from oddwatch.backbones import build_backbone
 from oddwatch.cli.commands import INTERRUPTED
-from oddwatch.cli.learn import Fps, Videos, Weights, require_fps, weights_option
+from oddwatch.cli.options import (
+    Device,
+    Fps,
+    Options,
+    Precision,
+    Runtime,
+    Tuned,
+    Videos,
+    Weights,
+    backbone_options,
+    require_fps,
+)
 from oddwatch.cli.output import clock, counted, errors, failures_json, print_json, say, say_failures
 from oddwatch.embed import ArchiveProgress, EmbeddingCache, Job, Map, embed_archive, local_map
 from oddwatch.errors import UsageError
@@ -39,6 +50,11 @@ def embed(
         typer.Option("--backbone", metavar="NAME", help="What turns video into embeddings (see: oddwatch backbones)."),
     ],
     weights: Weights = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    device: Device = None,
+    tuned: Tuned = False,
+    options: Options = [],  # noqa: B006 (typer makes a new one)
     grid: Annotated[
         bool, typer.Option("--grid", help="Keep the embeddings of places too: 50 to 1000 times as large.")
     ] = False,
@@ -55,7 +71,8 @@ def embed(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Embed an archive of videos once, for learn, score and evaluate. Run it again and it goes on where it was."""
-    built = build_backbone(backbone, **weights_option(backbone, weights))
+    made = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned, others=options)
+    built = build_backbone(backbone, **made)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
     listing = list_videos(videos)

@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oddwatch.cli.learn import Backbone, Budget, Cache, Fps, OnWhat, ScorerName, Seed, Weights, weights_option
+from oddwatch.cli.embeddings import evaluate_embeddings
+from oddwatch.cli.options import (
+    Backbone,
+    Budget,
+    Cache,
+    Device,
+    Fps,
+    OnWhat,
+    Options,
+    Precision,
+    Runtime,
+    ScorerName,
+    Seed,
+    Tuned,
+    Weights,
+    backbone_options,
+)
 from oddwatch.cli.output import (
     counted,
     print_comparison,
@@ -17,7 +33,8 @@ from oddwatch.cli.output import (
     say_failures,
 )
 from oddwatch.datasets import DATASETS, load_dataset
-from oddwatch.detector import Detector, On, suitable_scorers
+from oddwatch.detector import Detector, On
+from oddwatch.detector.suited import suitable_scorers
 from oddwatch.embed import EmbeddingCache
 from oddwatch.errors import MissingExtraError, OddwatchError, UsageError
 from oddwatch.types import FrameMetrics, Row
@@ -25,9 +42,12 @@ from oddwatch.types import FrameMetrics, Row
 if TYPE_CHECKING:
     from oddwatch.types import Evaluation
 
+EMBEDDINGS = "embeddings"
+"""Instead of a data set of videos: files of embeddings that were made elsewhere."""
+
 
 def evaluate(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {', '.join(DATASETS)}.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {', '.join([*DATASETS, EMBEDDINGS])}.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder that holds the data set.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for report.html, figures and scores.csv.")
@@ -38,6 +58,11 @@ def evaluate(
     ] = None,
     backbone: Backbone = "motion",
     weights: Weights = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    device: Device = None,
+    tuned: Tuned = False,
+    options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -52,31 +77,60 @@ def evaluate(
     seed: Seed = 42,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Measure a detector on a data set and write a report."""
-    from oddwatch.evaluate import evaluate as run_evaluation
-    from oddwatch.evaluate import to_json
+    """Measure a detector on a data set and write a report.
+
+    embeddings: compare all scorers on files of embeddings that were made elsewhere, train*.npz and test*.npz (or
+    .parquet) in the folder PATH; writes scores.csv and ROC figures.
+    """
     from oddwatch.report import require_extra, write_report
 
+    if dataset == EMBEDDINGS:
+        asked = (
+            detector_folder,
+            backbone,
+            weights,
+            scorer,
+            on,
+            budget,
+            fps,
+            cache_folder,
+            no_compare,
+            no_leave_one_out,
+        )
+        if asked != (None, "motion", None, "auto", "auto", "2/day", None, None, False, False):
+            raise UsageError(
+                "evaluate embeddings compares all scorers on vectors and has no video: of the options it takes --out, "
+                "--seed and --json only"
+            )
+        require_extra()
+        _require_folder(out)
+        evaluate_embeddings(path, out, seed=seed, as_json=as_json)
+        return
+    if dataset not in DATASETS:
+        raise UsageError(f"unknown data set {dataset!r}: choose one of {', '.join(sorted([*DATASETS, EMBEDDINGS]))}")
     if detector_folder is not None:
-        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42):
-            raise UsageError("--detector brings its own backbone, scorer, on, budget and seed: leave them out")
-        detector = Detector.load(detector_folder)
+        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or tuned or options:
+            raise UsageError(
+                "--detector brings its own backbone, option, tuned, scorer, on, budget and seed: leave them out"
+            )
+        detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
     else:
         detector = Detector(
             backbone=backbone,
-            backbone_options=weights_option(backbone, weights),
+            backbone_options=backbone_options(
+                backbone, weights, runtime, precision, device, tuned=tuned, others=options
+            ),
             scorer=scorer,
             on=on,
             budget=budget,
             seed=seed,
         )
+    detector.backbone.weights_sha256()  # what is missing is said before any work
     require_extra()
-    try:
-        is_file = out.exists() and not out.is_dir()
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be used: {error.strerror or error} (choose another)") from error
-    if is_file:
-        raise UsageError(f"--out {out} is a file: give a folder")
+    _require_folder(out)
+    from oddwatch.evaluate import evaluate as run_evaluation
+    from oddwatch.evaluate import to_json
+
     found = load_dataset(dataset, path, fps=fps)
     others, missing = ([], []) if no_compare or detector_folder is not None else _others(detector)
     with progress_bar() as progress:
@@ -107,6 +161,16 @@ def evaluate(
         raise unwritten
     if evaluation.failures:
         raise typer.Exit(1)
+
+
+def _require_folder(out: Path) -> None:
+    """Raises UsageError for an --out that no folder can be."""
+    try:
+        is_file = out.exists() and not out.is_dir()
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be used: {error.strerror or error} (choose another)") from error
+    if is_file:
+        raise UsageError(f"--out {out} is a file: give a folder")
 
 
 def _others(detector: Detector) -> tuple[list[Detector], list[Row]]:

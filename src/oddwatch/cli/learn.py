@@ -2,69 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from oddwatch.backbones import backbone_class
+from oddwatch.backbones import GIVEN
+from oddwatch.cli.options import (
+    Backbone,
+    Budget,
+    Cache,
+    Device,
+    Fps,
+    OnWhat,
+    Options,
+    Precision,
+    Runtime,
+    ScorerName,
+    Seed,
+    Tuned,
+    Weights,
+    backbone_options,
+    require_fps,
+)
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
-from oddwatch.detector import Detector, On
+from oddwatch.detector import Detector
 from oddwatch.detector.folder import require_free
 from oddwatch.embed import EmbeddingCache, Entry
+from oddwatch.embedding_file import SUFFIXES, read_embeddings
 from oddwatch.errors import NotEnoughVideoError, UsageError, VideoError
 from oddwatch.video import classes_by_folder, display_name, list_videos
-
-Videos = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="VIDEO...", help="Files, folders of files, folders of numbered frames, lists of these (.txt), URLs."
-    ),
-]
-Fps = Annotated[
-    float | None, typer.Option("--fps", metavar="RATE", help="Frames per second of folders of numbered frames.")
-]
-Backbone = Annotated[
-    str, typer.Option("--backbone", metavar="NAME", help="What turns video into embeddings (see: oddwatch backbones).")
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        "--weights",
-        metavar="FILE",
-        help="The backbone's weights in a file of yours (safetensors or a checkpoint) instead of the published ones.",
-    ),
-]
-ScorerName = Annotated[
-    str,
-    typer.Option(
-        "--scorer", metavar="NAME", help="What scores them (see: oddwatch scorers); auto: what suits the backbone."
-    ),
-]
-OnWhat = Annotated[
-    On,
-    typer.Option(
-        "--on",
-        metavar="auto|vector|grid",
-        help="Score the whole frame (vector) or its places (grid); auto: places where there are any.",
-    ),
-]
-Budget = Annotated[
-    str,
-    typer.Option("--budget", metavar="BUDGET", help="False alarms allowed: 2/day, 1/hour, 3/week; or a share: 1%."),
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        metavar="FOLDER",
-        help="Take embeddings from this folder, and keep in it those it does not have: the next run is quick.",
-    ),
-]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Fixes everything that is random.")]
 
 
 def learn(
@@ -73,12 +41,17 @@ def learn(
         typer.Argument(
             metavar="VIDEO...",
             help="Files, folders of files, folders of numbered frames, lists of these (.txt), URLs; or one folder made "
-            "by oddwatch embed.",
+            "by oddwatch embed; or embeddings made elsewhere, .npz or .parquet, --fps of them a second.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
     backbone: Backbone = "motion",
     weights: Weights = None,
+    runtime: Runtime = None,
+    precision: Precision = None,
+    device: Device = None,
+    tuned: Tuned = False,
+    options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
     budget: Budget = "2/day",
@@ -96,17 +69,34 @@ def learn(
 ) -> None:
     """Learn from video in which nothing unusual happens."""
     require_free(out)
+    given = [video for video in videos if video.lower().endswith(SUFFIXES)]
     kept = EmbeddingCache(videos[0]).entries() if len(videos) == 1 and os.path.isdir(videos[0]) else []
-    if kept:
-        if weights is not None or fps is not None or cache_folder is not None:
-            raise UsageError(f"{videos[0]} holds embeddings: leave out --weights, --fps and --cache")
+    computing = tuned or options or any(value is not None for value in (weights, runtime, precision, device))
+    if (given or kept) and (computing or cache_folder is not None):
+        raise UsageError(
+            f"{videos[0]} holds embeddings: leave out --weights, --runtime, --precision, --device, --tuned, "
+            "--option and --cache"
+        )
+    made: dict[str, Any]
+    if given:
+        if len(given) < len(videos) or backbone != "motion" or classes:
+            raise UsageError(f"{given[0]} holds embeddings: give such files alone, without --backbone and --classes")
+        files = [read_embeddings(path) for path in given]
+        backbone = GIVEN
+        made = {"vector_size": files[0].embeddings.shape[1], "seconds": 1.0 if fps is None else 1 / fps}
+    elif kept:
+        if fps is not None:
+            raise UsageError(f"{videos[0]} holds embeddings: leave out --fps")
         kept = _of_one_backbone(kept, None if backbone == "motion" else backbone)
-        backbone, options = kept[0].backbone, kept[0].options
+        backbone, made = kept[0].backbone, kept[0].options
         on = "vector" if on == "auto" and not kept[0].grids else on
     else:
-        options = weights_option(backbone, weights)
-    detector = Detector(backbone=backbone, backbone_options=options, scorer=scorer, on=on, budget=budget, seed=seed)
-    if kept:
+        made = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned, others=options)
+    detector = Detector(backbone=backbone, backbone_options=made, scorer=scorer, on=on, budget=budget, seed=seed)
+    if given:
+        with progress_bar() as progress:
+            detector.learn_given(files, progress=progress)
+    elif kept:
         labels = {entry.path: os.path.basename(os.path.dirname(entry.path)) for entry in kept} if classes else None
         with progress_bar() as progress:
             detector.learn_kept(kept, labels=labels, progress=progress)
@@ -167,21 +157,3 @@ def _of_one_backbone(entries: list[Entry], backbone: str | None) -> list[Entry]:
         what = "with different options or weights" if len({e.backbone for e in found}) == 1 else ", ".join(names)
         raise UsageError(f"there are embeddings of several backbones here ({what}): choose one with --backbone")
     return found
-
-
-def weights_option(backbone: str, weights: str | None) -> dict[str, str]:
-    """`--weights` as an option of a backbone. Raises UsageError for one that has none."""
-    if weights is None:
-        return {}
-    if backbone_class(backbone).record.weights is None:
-        raise UsageError(f"{backbone} uses no weights: leave out --weights, or choose another --backbone")
-    return {"weights": weights}
-
-
-def require_fps(videos: Sequence[str], fps: float | None) -> None:
-    """Raises UsageError before any work: for a rate that is none, and for a folder of frames whose rate is missing."""
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise UsageError(f"--fps must be a positive number, got {fps:g}")
-    folder = next((video for video in videos if os.path.isdir(video)), None)
-    if fps is None and folder is not None:
-        raise UsageError(f"{folder}: a folder of frames does not say how fast it was filmed: give --fps")

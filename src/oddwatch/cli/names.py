@@ -12,7 +12,7 @@ from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbo
 from oddwatch.backbones.clips import ClipBackbone
 from oddwatch.backbones.cost import cost
 from oddwatch.backbones.pretrained import PretrainedBackbone
-from oddwatch.backbones.weights import PUBLISHED
+from oddwatch.backbones.weights import PUBLISHED, RANDOM
 from oddwatch.cli.output import counted, print_descriptions, print_json, print_table
 from oddwatch.errors import MissingExtraError, UsageError
 from oddwatch.files import sha256_of
@@ -75,6 +75,53 @@ def pull_backbone(name: BackboneName) -> None:
     path = made.weights_file()
     assert path is not None
     print(f"{path}: sha256 {sha256_of(path)}")
+
+
+def tune_backbone(
+    name: BackboneName,
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights",
+            metavar="FILE|random",
+            help="Its weights in a file of yours instead of the published ones; random: none at all, which is as fast.",
+        ),
+    ] = PUBLISHED,
+    rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Take the median of so many.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Measure what computes a backbone fastest on this machine, and keep it for --tuned."""
+    from oddwatch.backbones.tuning import MAX_ERROR, best, keep, measure
+
+    made = _pretrained(name, weights=weights)
+    measured = measure(made, rounds=rounds)
+    chosen = best(measured)
+    path = keep(made, measured)
+    if as_json:
+        found = [asdict(m) for m in measured]
+        print_json({"name": name, "weights": weights, "measured": found, "best": asdict(chosen), "kept": str(path)})
+        return
+    cells = []
+    for m in measured:
+        times = m.clips_per_second / measured[0].clips_per_second
+        figures = (f"{m.clips_per_second:.2f}", f"{times:.2f}", f"{100 * m.relative_error:.2g}%")
+        cells.append((m.runtime, m.precision, *figures, "best" if m is chosen else ""))
+    columns = ("runtime", "precision", "clips/s", "times float32 in torch", "relative error", "")
+    print_table(name, columns, cells, numbers=columns[2:5])
+    if weights == RANDOM:
+        print("Random weights: the speed is that of any others, the relative error only about that of trained ones.")
+    print(
+        f"Best with a relative error of at most {MAX_ERROR:.0%}: {chosen.runtime} {chosen.precision}. Kept in {path}."
+    )
+    print(f"Next: oddwatch learn VIDEO... --backbone {name} --tuned --out DETECTOR")
+
+
+def _pretrained(name: str, *, weights: str) -> PretrainedBackbone:
+    if not issubclass(backbone_class(name), PretrainedBackbone):
+        raise UsageError(f"{name} has no weights")
+    made = build_backbone(name, weights=weights)
+    assert isinstance(made, PretrainedBackbone)
+    return made
 
 
 def _clip(found: type[Backbone]) -> str:

@@ -7,17 +7,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from oddwatch import __version__
-from oddwatch.backbones import Backbone, backbone_class, build_backbone
+from oddwatch.backbones import GIVEN, backbone_class, build_backbone
+from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
+from oddwatch.detector.compatible import check_weights, computed_otherwise, versions
 from oddwatch.detector.folder import read_folder, write_folder
 from oddwatch.detector.learning import FittedScorer, Indices, hold_out, peak_boxes
+from oddwatch.detector.suited import columns, suitable_scorers, suited
 from oddwatch.detector.verdict import ClipVerdict
 from oddwatch.embed import (
     EmbeddingCache,
@@ -26,11 +28,21 @@ from oddwatch.embed import (
     Progress,
     StoredEmbeddings,
     cached_video,
+    fingerprint,
     too_short,
 )
-from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError, WeightsError
+from oddwatch.embed.given import scenes
+from oddwatch.embedding_file import EmbeddingFile
+from oddwatch.errors import (
+    DetectorError,
+    MissingExtraError,
+    NotEnoughVideoError,
+    OddwatchError,
+    UsageError,
+    VideoError,
+)
 from oddwatch.grouping import Grouping, group, sustained_levels
-from oddwatch.scorers import SCORERS, build_scorer, scorer_class
+from oddwatch.scorers import build_scorer, scorer_class
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo, covered_seconds
 from oddwatch.video import display_name, list_videos, same_video
@@ -39,7 +51,6 @@ log = logging.getLogger(__name__)
 On = Literal["auto", "vector", "grid"]
 CLIP_SHARE = Budget.parse("5%")
 """Share of usual clips that the default clip threshold calls anomalous."""
-_VERSIONED = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "av", "torch")
 
 
 class Detector:
@@ -75,8 +86,8 @@ class Detector:
         if folds < 2:
             raise UsageError(f"folds is at least 2, got {folds}")
         self.on: Literal["vector", "grid"] = on if on != "auto" else ("vector" if record.grid_size is None else "grid")
-        self.scorer_name = scorer if scorer != "auto" else _suited(backbone, self.on)
-        if tuple(scorer_class(self.scorer_name).columns) not in ((), _columns(backbone, self.on)):
+        self.scorer_name = scorer if scorer != "auto" else suited(backbone, self.on)
+        if tuple(scorer_class(self.scorer_name).columns) not in ((), columns(backbone, self.on)):
             raise UsageError(
                 f"scorer {self.scorer_name!r} does not suit {backbone} on {self.on}: choose one of "
                 f"{', '.join(suitable_scorers(backbone, self.on))}"
@@ -100,6 +111,7 @@ class Detector:
         self._threshold: Threshold | None = None
         self._grid_shape: tuple[int, int, int] | None = None
         self._inputs: list[dict[str, Any]] = []
+        self._learned_with: dict[str, Any] | None = None  # options of the backbone, where it has been exchanged since
 
     @property
     def name(self) -> str:
@@ -163,6 +175,28 @@ class Detector:
                 store.add_entry(entry, label=(labels or {}).get(entry.path, "usual"))
             return self._learn(store, budget, progress)
 
+    def learn_given(
+        self,
+        files: Sequence[EmbeddingFile],
+        *,
+        budget: str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from the usual scenes of files of embeddings that were made elsewhere; the backbone is `given`.
+
+        Arguments and errors: as `learn`. Raises UsageError also for vectors of another size.
+        """
+        backbone = self.backbone
+        if not isinstance(backbone, GivenEmbeddings):
+            raise UsageError(f"embeddings made elsewhere need backbone {GIVEN!r}, not {self.backbone_name!r}")
+        with EmbeddingStore(keep_grids=False) as store:
+            for file in files:
+                if (size := file.embeddings.shape[1]) != backbone.vector_size:
+                    raise UsageError(f"{file.path} has embeddings of {size} values, not {backbone.vector_size}")
+                for source, embeddings in scenes(file, backbone, only_usual=True):
+                    store.add_scene(source, embeddings, sha256=fingerprint(str(file.path)))
+            return self._learn(store, budget, progress)
+
     def _learn(self, store: EmbeddingStore, budget: str | None, progress: Progress | None) -> Self:
         self.failures = tuple(store.failures)
         if not store.videos:
@@ -211,7 +245,7 @@ class Detector:
         self._classes = CentroidScorer().fit(clips_mean, labels=[v.label for v in stored.videos])
         self._calibration, self._clip_calibration, self._threshold = calibration, clip_calibration, threshold
         self._clip_seconds = clip_seconds
-        self.budget, self._grid_shape = asked, stored.grid_shape
+        self.budget, self._grid_shape, self._learned_with = asked, stored.grid_shape, None
         self._inputs = [
             {
                 "name": v.name,
@@ -383,7 +417,7 @@ class Detector:
         return {
             "backbone": {
                 "name": self.backbone_name,
-                "options": self.backbone.options(),
+                "options": self._learned_with or self.backbone.options(),
                 "weights_sha256": self.backbone.weights_sha256(),
             },
             "scorer": {"name": self.scorer_name, "options": self._build_scorer().options, "on": self.on},
@@ -418,9 +452,21 @@ class Detector:
         write_folder(Path(folder), record, tensors)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Detector:
-        """Read a saved detector. Raises DetectorError: not one, damaged, half-written, or from a newer version."""
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        runtime: str | None = None,
+        precision: str | None = None,
+        device: str | None = None,
+    ) -> Detector:
+        """Read a saved detector. Raises DetectorError: not one, damaged, half-written, or from a newer version.
+
+        runtime, precision, device: compute its backbone in another way than it learned with. How far that moves
+        embeddings is measured and logged as a warning; by more than 2% is refused with a DetectorError.
+        """
         record, tensors = read_folder(Path(folder))
+        asked_for = {"runtime": runtime, "precision": precision, "device": device}
         try:
             detector = cls(
                 backbone=record["backbone"]["name"],
@@ -433,7 +479,7 @@ class Detector:
                 folds=record["folds"],
                 seed=record["seed"],
             )
-            _check_weights(detector.backbone, record["backbone"].get("weights_sha256"))
+            check_weights(detector.backbone, record["backbone"].get("weights_sha256"))
             state = record["state"]
             scorer = detector._build_scorer().restore(tensors["scorer"], state["scorer"])
             detector._fitted = FittedScorer(scorer, detector.on)
@@ -447,49 +493,14 @@ class Detector:
             shape = record["grid_shape"]
             detector._grid_shape = (shape[0], shape[1], shape[2]) if shape else None
             detector._inputs = record["inputs"]
+            if asked := {name: value for name, value in asked_for.items() if value is not None}:
+                learned = detector.backbone
+                detector.backbone = computed_otherwise(learned, asked)
+                detector._learned_with = learned.options()
+        except MissingExtraError as error:
+            raise DetectorError(f"{folder} learned with what is not installed here: {error}") from error
         except OddwatchError:
             raise
         except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
             raise DetectorError(f"{folder} is damaged: {error!r} (learn again or restore a copy)") from error
         return detector
-
-
-def _check_weights(backbone: Backbone, learned_with: str | None) -> None:
-    """Raises WeightsError when embeddings would not be those that the scorer knows."""
-    found = backbone.weights_sha256()
-    if found != learned_with:
-        raise WeightsError(
-            f"the weights of {backbone.record.name} are not those that this detector learned with (sha256 {found}, "
-            f"then {learned_with}): give those back, or learn again"
-        )
-
-
-def _suited(backbone: str, on: str) -> str:
-    """What `auto` stands for: attributes where the channels have meanings, else what takes little video to fit many
-    places, and what knows several usual kinds of whole frames.
-    """
-    if on == "vector":
-        return "knn"
-    return "attributes" if "attributes" in suitable_scorers(backbone, on) else "gaussian"
-
-
-def suitable_scorers(backbone: str, on: str) -> list[str]:
-    """Names of the scorers that can look at the `vector` or the `grid` of a backbone. Raises UsageError."""
-    columns = _columns(backbone, on)
-    return [name for name in SCORERS if scorer_class(name).columns in ((), columns)]
-
-
-def _columns(backbone: str, on: str) -> tuple[str, ...]:
-    """Names of the values in a row, none for a `vector`."""
-    return (*backbone_class(backbone).record.channels, "y", "x") if on == "grid" else ()
-
-
-def versions() -> dict[str, str]:
-    """Versions of the installed packages that can move a score."""
-    found = {"oddwatch": __version__}
-    for name in _VERSIONED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

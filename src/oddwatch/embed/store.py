@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from oddwatch.backbones import Backbone
 from oddwatch.embed.cache import EmbeddingCache, Entry, cached_video
+from oddwatch.embed.given import info_of
 from oddwatch.embed.stream import Progress, fingerprint, too_short
 from oddwatch.errors import OddwatchError, VideoError
 from oddwatch.types import Embeddings, Failure, FloatArray, VideoInfo
@@ -95,6 +96,10 @@ class EmbeddingStore:
     def add_entry(self, entry: Entry, *, label: str = "usual") -> bool:
         """A video that a cache has, as `add_video` does. Raises OddwatchError as that does."""
         return self._add(entry.path, entry.read(), lambda: entry.sha256, label=label, fps=entry.fps)
+
+    def add_scene(self, source: str, embeddings: Embeddings, *, sha256: str | None) -> bool:
+        """Embeddings that were made elsewhere, as `add_video` does. sha256: of the file that they came in."""
+        return self._add(source, [(info_of(source), embeddings)], lambda: sha256, label="usual", fps=None)
 
     def _add(
         self,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from oddwatch.backbones import Backbone
 from oddwatch.backbones.clips import ClipBackbone, Pixels
+from oddwatch.backbones.given import GivenEmbeddings
+from oddwatch.embed.given import read_given
 from oddwatch.errors import VideoError
 from oddwatch.files import sha256_of
 from oddwatch.types import Embeddings, Frame, VideoInfo
@@ -29,6 +31,9 @@ def embed_video(
     Nothing comes from a video that is too short for the backbone. fps: of a folder of frames. Raises VideoError, at the
     latest when the video ends without a single frame.
     """
+    if isinstance(backbone, GivenEmbeddings):
+        yield from read_given(path, backbone)
+        return
     if isinstance(backbone, ClipBackbone):
         yield from _embed_clips(path, backbone, fps, progress)
         return

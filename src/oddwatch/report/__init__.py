@@ -10,12 +10,13 @@ from pathlib import Path
 
 from oddwatch.errors import MissingExtraError, OddwatchError
 from oddwatch.files import write_bytes
+from oddwatch.report.figures import rocs
 from oddwatch.report.overlay import heatmap_overlay
 from oddwatch.report.page import FIGURES, build_page
-from oddwatch.report.scores import scores_csv
-from oddwatch.types import Evaluation
+from oddwatch.report.scores import comparison_csv, scores_csv
+from oddwatch.types import Comparison, Evaluation
 
-__all__ = ["heatmap_overlay", "require_extra", "write_report"]
+__all__ = ["heatmap_overlay", "require_extra", "write_comparison", "write_report"]
 
 
 def write_report(evaluation: Evaluation, out: str | os.PathLike[str]) -> Path:
@@ -39,11 +40,33 @@ def write_report(evaluation: Evaluation, out: str | os.PathLike[str]) -> Path:
         write_bytes(folder / "scores.csv", scores_csv(evaluation.samples).encode(errors="surrogateescape"))
         write_bytes(folder / "report.html", page.html.encode(errors="replace"))
     except OSError as error:
-        raise OddwatchError(
-            f"{error.filename2 or error.filename or folder}: the report cannot be written, {error.strerror or error} "
-            "(free some space or choose another --out)"
-        ) from error
+        raise _unwritten(folder, error) from error
     return folder / "report.html"
+
+
+def write_comparison(comparison: Comparison, out: str | os.PathLike[str]) -> Path:
+    """Write `scores.csv` (the scores of every embedding by every scorer) and `figures/roc-VIEW.png` into the folder
+    `out`; returns it. Raises MissingExtraError without matplotlib, OddwatchError when `out` cannot be written.
+    """
+    require_extra()
+    folder = Path(out)
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+        for view in comparison.views:
+            frames = view.frame_labels.shape[1]
+            curves = [(name, scores.repeat(frames)) for name, scores in view.scores.items()]
+            write_bytes(folder / FIGURES / f"roc-{view.name}.png", rocs(curves, view.frame_labels.ravel()))
+        write_bytes(folder / "scores.csv", comparison_csv(comparison).encode(errors="surrogateescape"))
+    except OSError as error:
+        raise _unwritten(folder, error) from error
+    return folder
+
+
+def _unwritten(folder: Path, error: OSError) -> OddwatchError:
+    return OddwatchError(
+        f"{error.filename2 or error.filename or folder}: the report cannot be written, {error.strerror or error} "
+        "(free some space or choose another --out)"
+    )
 
 
 def require_extra() -> None:

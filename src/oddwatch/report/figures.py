@@ -121,6 +121,23 @@ def roc(scores: FloatArray, labels: NDArray[np.bool_], threshold: float) -> byte
     return _png(figure)
 
 
+def rocs(curves: Sequence[tuple[str, FloatArray]], labels: NDArray[np.bool_]) -> bytes:
+    """ROC curves of several scorers, each (name, scores (N,)), the first on top. labels hold both classes."""
+    from matplotlib import colormaps
+
+    figure, (axes,) = _figure(5.6, 5.2)
+    axes.plot([0, 1], [0, 1], color=GROUND, linewidth=0.9, linestyle=(0, (4, 3)), label="chance")
+    others = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for place, (name, scores) in enumerate(curves):
+        false_rate, true_rate, _ = roc_curve(labels, scores)
+        color, width = (ALARM, 2.2) if place == 0 else (others[(place - 1) % len(others)], 1.0)
+        label = f"{name}, AUC {roc_auc_score(labels, scores):.3f}"
+        axes.plot(*_thin(false_rate, true_rate), color=color, linewidth=width, zorder=3 - bool(place), label=label)
+    axes.legend(**_LEGEND)
+    _unit_square(axes, "share of usual frames that alarm (false positives)", "share of unusual frames that alarm")
+    return _png(figure)
+
+
 def precision_recall(scores: FloatArray, labels: NDArray[np.bool_], threshold: float) -> bytes:
     """Precision over recall of all frames together, as `roc`."""
     precision, recall, _ = precision_recall_curve(labels, scores)

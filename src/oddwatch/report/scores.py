@@ -1,4 +1,4 @@
-"""The scores of every frame as CSV."""
+"""The scores of every frame, or of every embedding, as CSV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from oddwatch.types import ScoredSample
+from oddwatch.types import Comparison, ScoredSample
 
 
 def scores_csv(samples: Sequence[ScoredSample]) -> str:
@@ -19,4 +19,18 @@ def scores_csv(samples: Sequence[ScoredSample]) -> str:
         numbers = zip(sample.frame_seconds.tolist(), sample.frame_scores.tolist(), labels, strict=True)
         for frame, (seconds, score, label) in enumerate(numbers):
             writer.writerow((sample.sample.name, frame, f"{seconds:.4f}", repr(score), label))
+    return text.getvalue()
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """view, scene, embedding (from 0 in its file), frames, unusual_frames, and the score by each scorer."""
+    names = [row.name for row in comparison.scorers if row.figures]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["view", "scene", "embedding", "frames", "unusual_frames", *names])
+    for view in comparison.views:
+        columns = [view.scores[name].tolist() for name in names]
+        for i, (scene, labels) in enumerate(zip(view.scenes, view.frame_labels, strict=True)):
+            numbers = (repr(column[i]) for column in columns)
+            writer.writerow((view.name, scene, i, len(labels), int(labels.sum()), *numbers))
     return text.getvalue()

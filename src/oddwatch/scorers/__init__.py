@@ -11,12 +11,16 @@ from oddwatch.scorers.grid import GridScorer
 SCORERS: dict[str, str] = {
     "attributes": "oddwatch.scorers.attributes:AttributesScorer",
     "gaussian": "oddwatch.scorers.gaussian:GaussianScorer",
+    "blend": "oddwatch.scorers.blend:BlendScorer",
     "knn": "oddwatch.scorers.knn:KnnScorer",
     "centroid": "oddwatch.scorers.centroid:CentroidScorer",
     "autoencoder": "oddwatch.scorers.autoencoder:AutoencoderScorer",
 }
 
-__all__ = ["SCORERS", "GridScorer", "Scorer", "build_scorer", "scorer_class"]
+FOR_EMBEDDINGS = "blend"
+"""What `auto` stands for on the vectors of a network with published weights, and on embeddings made elsewhere."""
+
+__all__ = ["FOR_EMBEDDINGS", "SCORERS", "GridScorer", "Scorer", "build_scorer", "scorer_class"]
 
 
 def scorer_class(name: str) -> type[Scorer]:

@@ -70,20 +70,52 @@ def checked(x: FloatArray, *, columns: int | None = None, at_least: int = 0) -> 
     return rows
 
 
-class Standardiser:
-    """Each column to mean 0 and standard deviation 1 of the rows it was made from; a constant one is only centred."""
+NORMALISATIONS = ("columns", "length", "none")
 
-    def __init__(self, mean: FloatArray, scale: FloatArray) -> None:
+
+class Normaliser:
+    """Makes rows comparable, by one of `NORMALISATIONS`, to what it saw in usual rows.
+
+    columns: each column to mean 0 and standard deviation 1, for columns in units of their own. length: for embeddings
+    of a network, in which the direction says more of what is seen than the length: the row divided by its length, all
+    columns together to mean 0 and a mean variance of 1, and the length, standardised, as one more column among them.
+    none: all columns together to mean 0 and a mean variance of 1. What is constant is only centred.
+    """
+
+    def __init__(self, mean: FloatArray, scale: FloatArray, *, how: str) -> None:
         self.mean = np.asarray(mean, dtype=np.float32)
         self.scale = np.asarray(scale, dtype=np.float32)
+        self._length = how == "length"
 
     @staticmethod
-    def of(rows: FloatArray) -> Standardiser:
+    def of(rows: Rows, how: str = "columns") -> Normaliser:
         """From usual rows (n, d)."""
-        deviation = rows.std(0, dtype=np.float64)
-        tiny = 1e-6 * np.abs(rows).max(0)  # float32 rounding of a constant
-        return Standardiser(rows.mean(0, dtype=np.float64), np.where(deviation > tiny, deviation, 1.0))
+        rows = _direction_and_length(rows) if how == "length" else rows
+        variance = rows.var(0, dtype=np.float64)
+        tiny = (1e-6 * np.abs(rows).max(0)) ** 2  # float32 rounding of a constant
+        if how != "columns":
+            together = slice(-1) if how == "length" else slice(None)
+            variance[together], tiny[together] = variance[together].mean(), tiny[together].max()
+        return Normaliser(rows.mean(0, dtype=np.float64), np.sqrt(np.where(variance > tiny, variance, 1.0)), how=how)
 
-    def __call__(self, rows: FloatArray) -> Rows:
-        result: Rows = (rows - self.mean) / self.scale
+    def __call__(self, rows: Rows) -> Rows:
+        """(n, d), with `length` (n, d + 1)."""
+        result: Rows = ((_direction_and_length(rows) if self._length else rows) - self.mean) / self.scale
         return result
+
+    @property
+    def columns(self) -> int:
+        """d of the rows that it takes."""
+        return len(self.mean) - self._length
+
+
+def require_normalisation(how: str) -> None:
+    """Raises ValueError for a name that is not in `NORMALISATIONS`."""
+    if how not in NORMALISATIONS:
+        raise ValueError(f"normalise is {', '.join(NORMALISATIONS[:-1])} or {NORMALISATIONS[-1]}, got {how!r}")
+
+
+def _direction_and_length(rows: Rows) -> Rows:
+    """(n, d + 1) each row divided by its length (one of zeros stays so), and the length."""
+    length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    return np.concatenate([rows / np.where(length > 0, length, 1.0), length], axis=1).astype(np.float32)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from oddwatch.scorers.base import Arrays, Rows, Scorer, Standardiser, checked
+from oddwatch.scorers.base import Arrays, Normaliser, Rows, Scorer, checked, require_normalisation
 from oddwatch.types import FloatArray
 
 _CHUNK = 4096
@@ -16,9 +16,10 @@ _CHUNK = 4096
 class KnnScorer(Scorer):
     """Mean Euclidean distance to the `neighbours` nearest rows of a memory of at most `memory` usual rows.
 
-    The memory is a greedy k-centre coreset of the standardised rows (Sener and Savarese, ICLR 2018; as a memory bank
+    The memory is a greedy k-centre coreset of the normalised rows (Sener and Savarese, ICLR 2018; as a memory bank
     Roth et al., PatchCore, CVPR 2022): it keeps the rare usual as well as the frequent. Each remembered row keeps its
-    source and time: `origins` tells them for the nearest one.
+    source and time: `origins` tells them for the nearest one. normalise: columns, length or none (`Normaliser`); with
+    length, distances rank as those of the cosine do.
 
     >>> import numpy as np
     >>> scorer = KnnScorer(neighbours=1).fit(np.array([[0.0], [1.0], [2.0]]))
@@ -31,16 +32,22 @@ class KnnScorer(Scorer):
     paper = "Roth et al., Towards Total Recall in Industrial Anomaly Detection (PatchCore), CVPR 2022"
     max_rows = 30_000
 
-    def __init__(self, *, neighbours: int = 3, memory: int = 2000, seed: int = 42) -> None:
+    def __init__(self, *, neighbours: int = 3, memory: int = 2000, normalise: str = "columns", seed: int = 42) -> None:
         if neighbours < 1 or memory < 1:
             raise ValueError(f"neighbours and memory are at least 1, got {neighbours} and {memory}")
-        self.options: dict[str, Any] = {"neighbours": neighbours, "memory": memory, "seed": seed}
+        require_normalisation(normalise)
+        self.options: dict[str, Any] = {
+            "neighbours": neighbours,
+            "memory": memory,
+            "normalise": normalise,
+            "seed": seed,
+        }
         self._memory: Rows | None = None
 
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
         rows = checked(x, at_least=1)
-        self._standardise = Standardiser.of(rows)
-        scaled = self._standardise(rows)
+        self._normaliser = Normaliser.of(rows, self.options["normalise"])
+        scaled = self._normaliser(rows)
         chosen = coreset(scaled, self.options["memory"], self.options["seed"])
         self._memory = scaled[chosen]
         origins = np.full((len(rows), 2), -1.0) if groups is None else np.asarray(groups, dtype=np.float64)
@@ -64,18 +71,18 @@ class KnnScorer(Scorer):
     def _rows(self, x: FloatArray) -> tuple[Rows, Rows]:
         if self._memory is None:
             raise ValueError("score before fit")
-        return self._standardise(checked(x, columns=self._memory.shape[1])), self._memory
+        return self._normaliser(checked(x, columns=self._normaliser.columns)), self._memory
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._memory is None:
             raise ValueError("state before fit")
         arrays = {"memory": self._memory, "origins": self._origins}
-        return {**arrays, "mean": self._standardise.mean, "scale": self._standardise.scale}, {}
+        return {**arrays, "mean": self._normaliser.mean, "scale": self._normaliser.scale}, {}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         self._memory = np.asarray(arrays["memory"], dtype=np.float32)
         self._origins = np.asarray(arrays["origins"], dtype=np.float64)
-        self._standardise = Standardiser(arrays["mean"], arrays["scale"])
+        self._normaliser = Normaliser(arrays["mean"], arrays["scale"], how=self.options["normalise"])
         return self
 
 

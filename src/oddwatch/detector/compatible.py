@@ -1,0 +1,60 @@
+"""Whether a saved detector gets the embeddings that it learned: the same weights, computed alike or nearly so."""
+
+from __future__ import annotations
+
+import logging
+from importlib import metadata
+
+from oddwatch import __version__
+from oddwatch.backbones import Backbone
+from oddwatch.backbones.pretrained import PretrainedBackbone
+from oddwatch.backbones.tuning import relative_error
+from oddwatch.errors import DetectorError, UsageError, WeightsError
+
+log = logging.getLogger(__name__)
+MAX_APART = 0.02
+"""How far another way of computing may move embeddings from those that a detector learned, |a - b| / |b|."""
+_VERSIONED = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "av", "torch", "openvino")
+
+
+def check_weights(backbone: Backbone, learned_with: str | None) -> None:
+    """Raises WeightsError when embeddings would not be those that the scorer knows."""
+    found = backbone.weights_sha256()
+    if found != learned_with:
+        raise WeightsError(
+            f"the weights of {backbone.record.name} are not those that this detector learned with (sha256 {found}, "
+            f"then {learned_with}): give those back, or learn again"
+        )
+
+
+def computed_otherwise(learned: Backbone, changes: dict[str, str]) -> Backbone:
+    """The backbone that a detector learned with, computed with another runtime, precision or device. How far that moves
+    the embedding of a fixed clip is measured and logged as a warning.
+
+    Raises DetectorError when it is more than `MAX_APART`, UsageError for what cannot be, MissingExtraError.
+    """
+    if not isinstance(learned, PretrainedBackbone):
+        raise UsageError(f"{learned.record.name} has no network: leave out {', '.join(changes)}")
+    try:
+        other = learned.computed(**changes)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if other.compute == learned.compute:
+        return learned
+    apart = relative_error(other, learned)
+    says = f"{other.compute} moves embeddings by {apart:.2%} from {learned.compute}, which this detector learned with"
+    if apart > MAX_APART:
+        raise DetectorError(f"{says}: more than {MAX_APART:.0%}; score with that, or learn again with this")
+    log.warning("%s", says)
+    return other
+
+
+def versions() -> dict[str, str]:
+    """Versions of the installed packages that can move a score."""
+    found = {"oddwatch": __version__}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
