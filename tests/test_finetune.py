@@ -18,6 +18,7 @@ from command_line import Runner, finish, start
 from learning_backbone import Learning
 from mean_backbone import MeanPicture
 from small_backbones import SMALL, small
+from small_disk import no_file_above
 from video_files import write_video
 
 from oddwatch.backbones import build_backbone
@@ -264,6 +265,16 @@ def test_a_run_folder_is_used_once(run: Callable[..., Trained], tmp_path: Path) 
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(RunError, match=r"run\.json is damaged"):
         run(FROZEN, resume=True)
+
+
+def test_a_full_disk_leaves_a_run_that_goes_on(run: Callable[..., Trained], tmp_path: Path) -> None:
+    done = run(replace(FROZEN, epochs=1))
+    says = r"best\.ckpt cannot be written: .* \(free some space, then --resume\)"
+    with pytest.raises(RunError, match=says), no_file_above(8_192):
+        run(FROZEN, "full")
+    assert list((tmp_path / "full" / "checkpoints").iterdir()) == []
+    again = run(replace(FROZEN, epochs=1), "full", resume=True)
+    assert again.best_loss == done.best_loss
 
 
 def test_what_cannot_be_trained_is_said_before_any_work(run: Callable[..., Trained], tmp_path: Path) -> None:
