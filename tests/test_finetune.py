@@ -151,6 +151,7 @@ def test_only_what_was_asked_for_learns(run: Callable[..., Trained], tensors: An
     assert column(done, "tensors_learning") == [0, 0] + [len(done.tensors)] * 4
 
 
+@pytest.mark.slow
 def test_what_does_not_learn_is_bit_identical(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -171,6 +172,7 @@ def test_what_does_not_learn_is_bit_identical(manifest: Path, tmp_path: Path, mo
     assert sum("running" in name for name in before) == 6
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not(run: Callable[..., Trained], tmp_path: Path) -> None:
     import torch
 
@@ -218,6 +220,7 @@ def test_early_stopping(run: Callable[..., Trained]) -> None:
     assert done.best_epoch == int(np.argmin(losses))
 
 
+@pytest.mark.slow
 def test_clipping_and_accumulation_change_what_is_learned(run: Callable[..., Trained]) -> None:
     usual, clipped, accumulated = (
         run(replace(FROZEN, optimiser=optimiser), name)
@@ -227,6 +230,7 @@ def test_clipping_and_accumulation_change_what_is_learned(run: Callable[..., Tra
     assert len(set(losses)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "low", "high"),
     [
@@ -267,6 +271,7 @@ def test_a_run_folder_is_used_once(run: Callable[..., Trained], tmp_path: Path) 
         run(FROZEN, resume=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_a_run_that_goes_on(run: Callable[..., Trained], tmp_path: Path) -> None:
     done = run(replace(FROZEN, epochs=1))
     says = r"best\.ckpt cannot be written: .* \(free some space, then --resume\)"

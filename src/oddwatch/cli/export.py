@@ -20,7 +20,9 @@ def export(
         str, typer.Option("--budget", metavar="SHARE", help="Share of usual clips that may be called unusual: 5%.")
     ] = "5%",
 ) -> None:
-    """Make a detector of a training run: its best checkpoint, calibrated on its validation clips."""
+    """Make a detector of a training run.
+
+    It has the best checkpoint, and is calibrated on the validation clips."""
     detector = export_run(run, out, cache=cache, budget=budget)
     threshold = detector.threshold
     print(f"Threshold {threshold.value:.4g} ({threshold.says}).")

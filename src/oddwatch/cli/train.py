@@ -45,7 +45,7 @@ def train_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Train an autoencoder on the clips of a manifest, with a frozen or a fine-tuned backbone."""
+    """Train an autoencoder, or a backbone with it, on a manifest."""
     from oddwatch.config import parse_value, read_config
 
     given: dict[str, Any] = {}
