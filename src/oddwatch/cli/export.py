@@ -22,7 +22,8 @@ def export(
 ) -> None:
     """Make a detector of a training run.
 
-    It has the best checkpoint, and is calibrated on the validation clips."""
+    It has the best checkpoint, and is calibrated on the validation clips.
+    """
     detector = export_run(run, out, cache=cache, budget=budget)
     threshold = detector.threshold
     print(f"Threshold {threshold.value:.4g} ({threshold.says}).")
