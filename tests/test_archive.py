@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import signal
 import time
@@ -30,6 +31,7 @@ from oddwatch.embed import (
     cached_video,
     embed_archive,
     embed_video,
+    fingerprint,
 )
 from oddwatch.errors import CacheError, UsageError, WeightsError
 from oddwatch.types import Embeddings
@@ -263,6 +265,7 @@ def test_a_part_that_is_gone_is_named(
     entry.files[1].unlink()
     with pytest.raises(CacheError, match=r"00001.safetensors is damaged or gone \(delete [0-9a-f]{64}.safetensors"):
         list(entry.read())
+    assert cache.find(videos[3], MeanPicture(), grids=False) is None
 
 
 def test_a_full_disk(videos: list[str], cache: EmbeddingCache) -> None:
@@ -382,26 +385,110 @@ def test_embed_then_learn_then_score(videos: list[str], oddwatch_command: Runner
     ("arguments", "says"),
     [
         (["--fps", "5"], "kept holds embeddings: leave out --fps"),
-        (["--option", "batch=2"], "kept holds embeddings: leave out --weights, --runtime"),
+        (["--tuned"], "kept holds embeddings: leave out --weights, --runtime"),
+        (["--option", "batch=2"], "there are no embeddings of these options here"),
         (["--cache", "other"], "leave out"),
         (["--backbone", "r3d-18"], "there are no embeddings of r3d-18 here, only of mean_backbone:MeanPicture"),
         (["--on", "grid"], "have no grids"),
     ],
 )
 def test_wrong_learning(videos: list[str], oddwatch_command: Runner, arguments: list[str], says: str) -> None:
-    embed_archive(jobs(videos), MeanPicture(), EmbeddingCache("kept"))
+    oddwatch_command("embed", *videos, "--backbone", NAME, "--out", "kept")
     ran = oddwatch_command("learn", "kept", "--out", "door", *arguments)
     assert ran.code == 2
     assert says in ran.err
 
 
 def test_embeddings_of_two_backbones(videos: list[str], oddwatch_command: Runner) -> None:
-    for made in (MeanPicture(), MeanPicture(frames=2)):
-        made.name = NAME
-        embed_archive(jobs(videos), made, EmbeddingCache("kept"))
+    command = ("embed", *videos, "--backbone", NAME, "--out", "kept", "--option", "window_seconds=0.5")
+    for frames in (2, 3):
+        oddwatch_command(*command, "--option", f"frames={frames}")
     ran = oddwatch_command("learn", "kept", "--out", "door")
     assert ran.code == 2
-    assert "several backbones here (with different options or weights)" in ran.err
+    assert "of mean_backbone:MeanPicture in several ways here (frames=3): choose one with --option" in ran.err
+    ran = oddwatch_command("learn", "kept", "--out", "door", "--option", "frames=3")
+    assert ran.code == 0, ran.err
+    oddwatch_command("embed", *videos, "--backbone", "motion", "--out", "kept")
+    assert "several backbones here" in oddwatch_command("learn", "kept", "--out", "door").err
+    for choice in ("motion", NAME):
+        ran = oddwatch_command("learn", "kept", "--out", "door", "--backbone", choice, "--option", "frames=3")
+        assert (choice == NAME) == (ran.code == 0)
+    assert oddwatch_command("learn", "kept", "--out", "door", "--backbone", "motion", "--on", "vector").code == 0
+
+
+def test_only_what_embed_was_asked_for_is_learned(videos: list[str], oddwatch_command: Runner, tmp_path: Path) -> None:
+    """Not what score and evaluate kept beside it, nor what a video was before it changed."""
+    options = {"window_seconds": 0.5, "stride_seconds": 0.2}
+    changes = tmp_path / "arch" / "walk" / "monday" / "1.mp4"
+    changes.parent.mkdir(parents=True)
+    shutil_copy(videos[0], changes)
+    command = ("embed", "arch", *videos[3:], "--backbone", NAME, "--out", "kept", "--option", "window_seconds=0.5")
+    oddwatch_command(*command, "--option", "stride_seconds=0.2")
+    embed_archive(jobs(videos[1:2]), build_backbone(NAME, **options), EmbeddingCache("kept"))
+    shutil_copy(videos[2], changes)
+    oddwatch_command(*command, "--option", "stride_seconds=0.2")
+    ran = oddwatch_command("learn", "kept", "--out", "door", "--classes", "--json")
+    assert ran.code == 0, ran.err
+    inputs = Detector.load("door").describe()["inputs"]
+    assert sorted(e["label"] for e in inputs) == sorted(["walk", *[Path(videos[3]).parent.name] * 2])
+
+
+def test_a_video_that_changes_while_it_is_embedded_is_not_kept(
+    videos: list[str], cache: EmbeddingCache, tmp_path: Path
+) -> None:
+    path = shutil_copy(videos[3], tmp_path / "growing.mp4")
+
+    def change(progress: ArchiveProgress) -> None:
+        if progress.clips == 2:
+            os.replace(shutil_copy(videos[1], tmp_path / "new.mp4"), path)
+
+    done = embed_archive(jobs([path]), MeanPicture(batch=1), cache, progress=change)
+    assert [str(f) for f in done.failures] == [f"{path}: it changed while it was read (try again when it is complete)"]
+    assert cache.entries() == []
+    assert embed_archive(jobs([path]), MeanPicture(batch=1), cache).embedded == 1
+    assert_same(read(cache, path, MeanPicture()), without_grid(directly(videos[1], MeanPicture())))
+
+
+def test_two_writers_of_one_video_do_not_mix(
+    videos: list[str], cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oddwatch.embed.cache, "PART_BYTES", 1)
+    made = MeanPicture()
+    (info, embeddings), *_ = embed_video(videos[3], MeanPicture(batch=100))
+    first, second = (cache.writer(videos[3], made, grids=False) for _ in range(2))
+    for row in range(len(embeddings)):
+        first.add(info, embeddings[row : row + 1])
+        second.add(info, embeddings[row : row + 1])
+    first.finish()
+    assert_same(read(cache, videos[3], made), without_grid(embeddings))
+    (cache.folder / cache.entries()[0].parts[0]).unlink()
+    assert cache.find(videos[3], made, grids=False) is None
+
+
+def test_a_copy_has_its_own_name(videos: list[str], cache: EmbeddingCache, tmp_path: Path) -> None:
+    embed_archive(jobs(videos[:1]), MeanPicture(), cache)
+    copy = shutil_copy(videos[0], tmp_path / "copy.mp4")
+    assert {info.name for info, _ in cached_video(copy, MeanPicture(), cache, grids=False)} == {copy}
+
+
+def test_equal_options_are_the_same(videos: list[str], cache: EmbeddingCache) -> None:
+    embed_archive(jobs(videos[:1]), MeanPicture(window_seconds=1), cache)
+    assert cache.find(videos[0], MeanPicture(window_seconds=1.0), grids=False) is not None
+
+
+def test_frames_are_what_tells_a_folder_of_frames(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "frames", list(images(2.0, seed=1)))
+    cache = EmbeddingCache(folder)
+    for kept in (0, 1):
+        assert embed_archive(jobs([str(folder)], fps=10.0), MeanPicture(), cache).kept == kept
+    os.mkfifo(tmp_path / "pipe")
+    assert fingerprint(str(tmp_path / "pipe")) is None
+
+
+def test_a_folder_that_cannot_be_written_is_said_first(videos: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="file cannot be written"):
+        embed_archive(jobs(["gone", *videos]), MeanPicture(), EmbeddingCache(tmp_path / "file"))
 
 
 def wait_for(found: Callable[[], bool]) -> None:
@@ -471,8 +558,13 @@ def test_wrong_embeddings_made_elsewhere(videos: list[str], oddwatch_command: Ru
     train, other = given(tmp_path / "train.npz"), given(tmp_path / "other.npz", size=5)
     oddwatch_command("learn", train, "--out", "door")
     for arguments, code, says in (
-        (("learn", train, videos[0], "--out", "new"), 2, "give such files alone"),
-        (("learn", train, "--out", "new", "--backbone", "r3d-18"), 2, "give such files alone"),
+        (
+            ("learn", "rtsp://me:secret@camera/1", train, "--out", "new"),
+            2,
+            f"{train} holds embeddings: give such files",
+        ),
+        (("learn", train, "--out", "new", "--backbone", "r3d-18"), 2, "leave out --backbone"),
+        (("learn", train, "--out", "new", "--fps", "0"), 2, "--fps must be a positive number"),
         (("learn", train, other, "--out", "new"), 2, "other.npz has embeddings of 5 values, not 6"),
         (("learn", tmp_path / "gone.npz", "--out", "new"), 1, "gone.npz is not there"),
         (("learn", train, "--out", "new", "--on", "grid"), 2, "has no grid"),

@@ -26,7 +26,7 @@ def ray_map(
     processes: by default one per machine of the cluster, with all its cores. The cluster is that of RAY_ADDRESS, else
     processes of this machine. `work` and items must be picklable, and what they name (files, weights) must be
     there on every machine. Results of one call stay together and in order. What a lost process was working on is done
-    again by another. Raises MissingExtraError, and OddwatchError when `work` fails.
+    again by another. Raises MissingExtraError, what `work` raises, and OddwatchError when the cluster fails.
     """
     try:
         import ray
@@ -62,7 +62,7 @@ def _run(
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = [{"item": pickle.dumps(item)} for item in items]
-        tasks = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _ITEMS_PER_TASK))
+        tasks = ray.data.from_items(rows, override_num_blocks=_blocks(len(rows), count))
         done = tasks.map_batches(
             _Worker,
             fn_constructor_args=(pickle.dumps(work),),
@@ -81,6 +81,11 @@ def _run(
     finally:
         if began:
             ray.shutdown()
+
+
+def _blocks(items: int, processes: int) -> int:
+    """Small ones, and enough for every process."""
+    return min(max(-(-items // _ITEMS_PER_TASK), processes), items)
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from oddwatch.backbones.weights import WeightsRecord
+from oddwatch.errors import UsageError
+from oddwatch.files import sha256_of
 from oddwatch.types import Embeddings, Frame
 
 
@@ -71,18 +72,27 @@ class Backbone(ABC):
     def options(self) -> dict[str, Any]:
         """Keywords that build an equal backbone again; JSON types only."""
 
+    def source_sha256(self) -> str | None:
+        """Of the file that a class which is not oddwatch's own is written in. Raises UsageError when it is in none."""
+        own = type(self)
+        if own.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            return None
+        try:
+            return sha256_of(Path(inspect.getfile(own)))
+        except (OSError, TypeError) as error:
+            raise UsageError(
+                f"{own.__qualname__} is in no file, so that nothing can tell when it changes: write it into one"
+            ) from error
+
     def identity(self) -> dict[str, Any]:
         """All that an embedding depends on besides the video, as JSON types. Raises WeightsError.
 
         Of a class that is not oddwatch's own the source file is part of it, because only its author knows its version.
         """
         own = type(self)
-        source = None
-        if own.__module__.partition(".")[0] != __name__.partition(".")[0]:
-            source = hashlib.sha256(Path(inspect.getfile(own)).read_bytes()).hexdigest()
         return {
             "class": f"{own.__module__}:{own.__qualname__}",
-            "source_sha256": source,
+            "source_sha256": self.source_sha256(),
             "version": self.version,
             "options": {name: value for name, value in self.options().items() if name not in self.speed_options},
             "weights_sha256": self.weights_sha256(),

@@ -30,7 +30,7 @@ from oddwatch.cli.options import (
 from oddwatch.cli.output import clock, counted, errors, failures_json, print_json, say, say_failures
 from oddwatch.embed import ArchiveProgress, EmbeddingCache, Job, Map, embed_archive, local_map
 from oddwatch.errors import UsageError
-from oddwatch.video import list_videos
+from oddwatch.video import classes_by_folder, list_videos
 
 _SAY_SECONDS = 30.0
 
@@ -83,12 +83,13 @@ def embed(
         from oddwatch.scale import ray_map
 
         run = ray_map(processes=workers)
+    cache = EmbeddingCache(out)
     with _shown() as progress:
         try:
             done = embed_archive(
                 jobs,
                 built,
-                EmbeddingCache(out),
+                cache,
                 grids=grid,
                 workers=workers if engine is Engine.LOCAL else None,
                 map=run,
@@ -97,6 +98,8 @@ def embed(
         except KeyboardInterrupt:
             say(f"oddwatch: interrupted; finished videos are kept in {out}, the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
+    classes = classes_by_folder(videos)
+    cache.collect({file: classes.get(path, "usual") for path, file in done.files.items()})
     failures = [*listing.failures, *done.failures]
     say_failures(failures)
     rate = done.clips / done.seconds if done.clips else 0.0

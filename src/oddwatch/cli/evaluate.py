@@ -85,19 +85,10 @@ def evaluate(
     from oddwatch.report import require_extra, write_report
 
     if dataset == EMBEDDINGS:
-        asked = (
-            detector_folder,
-            backbone,
-            weights,
-            scorer,
-            on,
-            budget,
-            fps,
-            cache_folder,
-            no_compare,
-            no_leave_one_out,
-        )
-        if asked != (None, "motion", None, "auto", "auto", "2/day", None, None, False, False):
+        computing = (detector_folder, weights, runtime, precision, device, fps, cache_folder)
+        flags = (tuned, options, no_compare, no_leave_one_out)
+        usual = (backbone, scorer, on, budget) == ("motion", "auto", "auto", "2/day")
+        if not usual or any(flags) or any(value is not None for value in computing):
             raise UsageError(
                 "evaluate embeddings compares all scorers on vectors and has no video: of the options it takes --out, "
                 "--seed and --json only"
@@ -109,9 +100,12 @@ def evaluate(
     if dataset not in DATASETS:
         raise UsageError(f"unknown data set {dataset!r}: choose one of {', '.join(sorted([*DATASETS, EMBEDDINGS]))}")
     if detector_folder is not None:
-        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or tuned or options:
+        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or any(
+            (tuned, options, weights)
+        ):
             raise UsageError(
-                "--detector brings its own backbone, option, tuned, scorer, on, budget and seed: leave them out"
+                "--detector brings its own backbone, weights, option, tuned, scorer, on, budget and seed: leave them "
+                "out"
             )
         detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
     else:

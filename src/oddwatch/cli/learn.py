@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,6 @@ import typer
 
 from oddwatch.backbones import GIVEN
 from oddwatch.cli.options import (
-    Backbone,
     Budget,
     Cache,
     Device,
@@ -24,6 +24,7 @@ from oddwatch.cli.options import (
     Tuned,
     Weights,
     backbone_options,
+    parsed,
     require_fps,
 )
 from oddwatch.cli.output import counted, failures_json, print_json, progress_bar, say_failures
@@ -45,7 +46,14 @@ def learn(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
-    backbone: Backbone = "motion",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            metavar="NAME",
+            help="What turns video into embeddings (see: oddwatch backbones); without, motion.",
+        ),
+    ] = None,
     weights: Weights = None,
     runtime: Runtime = None,
     precision: Precision = None,
@@ -70,36 +78,42 @@ def learn(
     """Learn from video in which nothing unusual happens."""
     require_free(out)
     given = [video for video in videos if video.lower().endswith(SUFFIXES)]
-    kept = EmbeddingCache(videos[0]).entries() if len(videos) == 1 and os.path.isdir(videos[0]) else []
-    computing = tuned or options or any(value is not None for value in (weights, runtime, precision, device))
+    kept = EmbeddingCache(videos[0]).collected() if len(videos) == 1 and os.path.isdir(videos[0]) else {}
+    if given and len(given) < len(videos):
+        raise UsageError(f"{display_name(given[0])} holds embeddings: give such files alone, or videos alone")
+    computing = tuned or any(value is not None for value in (weights, runtime, precision, device))
     if (given or kept) and (computing or cache_folder is not None):
         raise UsageError(
-            f"{videos[0]} holds embeddings: leave out --weights, --runtime, --precision, --device, --tuned, "
-            "--option and --cache"
+            f"{display_name(videos[0])} holds embeddings: leave out --weights, --runtime, --precision, --device, "
+            "--tuned and --cache"
         )
+    if fps is not None:
+        require_fps([], fps)
     made: dict[str, Any]
     if given:
-        if len(given) < len(videos) or backbone != "motion" or classes:
-            raise UsageError(f"{given[0]} holds embeddings: give such files alone, without --backbone and --classes")
+        if backbone is not None or options or classes:
+            raise UsageError(f"{given[0]} holds embeddings: leave out --backbone, --option and --classes")
         files = [read_embeddings(path) for path in given]
         backbone = GIVEN
         made = {"vector_size": files[0].embeddings.shape[1], "seconds": 1.0 if fps is None else 1 / fps}
     elif kept:
         if fps is not None:
             raise UsageError(f"{videos[0]} holds embeddings: leave out --fps")
-        kept = _of_one_backbone(kept, None if backbone == "motion" else backbone)
-        backbone, made = kept[0].backbone, kept[0].options
-        on = "vector" if on == "auto" and not kept[0].grids else on
+        kept = _of_one_backbone(kept, backbone, parsed(options))
+        first = next(iter(kept))
+        backbone, made = first.backbone, first.options
+        on = "vector" if on == "auto" and not first.grids else on
     else:
+        backbone = backbone or "motion"
         made = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned, others=options)
     detector = Detector(backbone=backbone, backbone_options=made, scorer=scorer, on=on, budget=budget, seed=seed)
     if given:
         with progress_bar() as progress:
             detector.learn_given(files, progress=progress)
     elif kept:
-        labels = {entry.path: os.path.basename(os.path.dirname(entry.path)) for entry in kept} if classes else None
+        labels = {entry.path: label for entry, label in kept.items()} if classes else None
         with progress_bar() as progress:
-            detector.learn_kept(kept, labels=labels, progress=progress)
+            detector.learn_kept(list(kept), labels=labels, progress=progress)
     else:
         _from_videos(detector, videos, fps, classes, cache_folder)
     detector.save(out)
@@ -147,13 +161,28 @@ def _from_videos(
             raise NotEnoughVideoError(f"{named}: {error}") from error
 
 
-def _of_one_backbone(entries: list[Entry], backbone: str | None) -> list[Entry]:
-    """Those of the backbone that was asked for. Raises UsageError unless all are of one backbone, alike in options."""
-    found = [entry for entry in entries if backbone in (None, entry.backbone)]
-    names = sorted({entry.backbone for entry in entries})
+def _of_one_backbone(entries: dict[Entry, str], backbone: str | None, options: dict[str, Any]) -> dict[Entry, str]:
+    """Those of the backbone, with the options, that were asked for. Raises UsageError unless all are alike."""
+    found = {
+        entry: label
+        for entry, label in entries.items()
+        if backbone in (None, entry.backbone) and options.items() <= entry.options.items()
+    }
+    names = ", ".join(sorted({entry.backbone for entry in entries}))
     if not found:
-        raise UsageError(f"there are no embeddings of {backbone} here, only of {', '.join(names)}")
-    if any(entry.identity != found[0].identity for entry in found):
-        what = "with different options or weights" if len({e.backbone for e in found}) == 1 else ", ".join(names)
-        raise UsageError(f"there are embeddings of several backbones here ({what}): choose one with --backbone")
+        raise UsageError(f"there are no embeddings of {backbone or 'these options'} here, only of {names}")
+    first = next(iter(found))
+    differing = {
+        f"{name}={json.dumps(value)}"
+        for entry in found
+        for name, value in entry.options.items()
+        if value != first.options.get(name)
+    }
+    if len({entry.backbone for entry in found}) > 1:
+        raise UsageError(f"there are embeddings of several backbones here ({names}): choose one with --backbone")
+    if any(entry.identity != first.identity for entry in found):
+        raise UsageError(
+            f"there are embeddings of {first.backbone} in several ways here ({', '.join(sorted(differing))}): choose "
+            "one with --option"
+        )
     return found

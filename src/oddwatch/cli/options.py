@@ -110,13 +110,9 @@ def backbone_options(
         raise UsageError(f"{backbone} uses no weights: leave out --weights, or choose another --backbone")
     given = {"weights": weights, "runtime": runtime, "precision": precision, "device": device}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for text in others:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise UsageError(f"--option takes NAME=VALUE, got {text!r}")
-        if name in options:
-            raise UsageError(f"{name} is given twice: leave out --option {text}")
-        options[name] = _value(value)
+    if twice := [name for name in parsed(others) if name in options]:
+        raise UsageError(f"{twice[0]} is given twice: leave out --option {twice[0]}=...")
+    options.update(parsed(others))
     chosen = [name for name in ("runtime", "precision", "device") if name in options]
     if (chosen or tuned) and not issubclass(backbone_class(backbone), PretrainedBackbone):
         flags = ", ".join(f"--{name}" for name in [*chosen, *["tuned"] * tuned])
@@ -130,6 +126,19 @@ def backbone_options(
         assert isinstance(made, PretrainedBackbone)
         options["runtime"], options["precision"] = best_for(made)
     return options
+
+
+def parsed(options: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE as a dictionary. Raises UsageError for one without a name or a value."""
+    found: dict[str, Any] = {}
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--option takes NAME=VALUE, got {text!r}")
+        if name in found:
+            raise UsageError(f"{name} is given twice: leave out --option {text}")
+        found[name] = _value(value)
+    return found
 
 
 def _value(text: str) -> Any:

@@ -115,6 +115,8 @@ def _clip(row: dict[str, str], folder: Path) -> ManifestClip:
     seconds, fps = float(values["seconds"]), float(values["fps"])
     if not (math.isfinite(seconds) and seconds >= 0 and math.isfinite(fps) and fps > 0):
         raise ValueError(f"seconds and fps must be positive numbers, got {seconds:g} and {fps:g}")
+    if int(values["frames"]) < 1:
+        raise ValueError(f"frames must be at least 1, got {values['frames']}")
     made = ManifestClip(
         action=row["class"],
         split=values["split"],

@@ -112,7 +112,10 @@ def read_groups(path: Path) -> dict[str, str]:
             reader = csv.DictReader(file)
             if not {"path", "source"} <= set(reader.fieldnames or ()):
                 raise DatasetError(f"{path} needs the columns path and source")
-            return {row["path"]: row["source"] for row in reader}
+            rows = list(reader)
+            if short := next((n for n, row in enumerate(rows, 2) if not (row["path"] and row["source"])), None):
+                raise DatasetError(f"{path}, line {short}: a path and its source are needed")
+            return {row["path"]: row["source"] for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

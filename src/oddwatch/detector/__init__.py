@@ -16,7 +16,7 @@ from oddwatch import __version__
 from oddwatch.backbones import GIVEN, backbone_class, build_backbone
 from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
-from oddwatch.detector.compatible import check_weights, computed_otherwise, versions
+from oddwatch.detector.compatible import check_code, check_weights, code, computed_otherwise, versions
 from oddwatch.detector.folder import read_folder, write_folder
 from oddwatch.detector.learning import FittedScorer, Indices, hold_out, inputs_of, peak_boxes
 from oddwatch.detector.suited import columns, suitable_scorers, suited
@@ -193,6 +193,8 @@ class Detector:
             for file in files:
                 if (size := file.embeddings.shape[1]) != backbone.vector_size:
                     raise UsageError(f"{file.path} has embeddings of {size} values, not {backbone.vector_size}")
+                if not file.usual.any():
+                    raise UsageError(f"{file.path} has no scene in which nothing is unusual: nothing to learn from")
                 for source, embeddings in scenes(file, backbone, only_usual=True):
                     store.add_scene(source, embeddings, sha256=fingerprint(str(file.path)))
             return self._learn(store, budget, progress)
@@ -410,6 +412,7 @@ class Detector:
                 "name": self.backbone_name,
                 "options": self._learned_with or self.backbone.options(),
                 "weights_sha256": self.backbone.weights_sha256(),
+                **code(self.backbone),
             },
             "scorer": {"name": self.scorer_name, "options": self._build_scorer().options, "on": self.on},
             "grouping": asdict(self.grouping),
@@ -471,6 +474,7 @@ class Detector:
                 seed=record["seed"],
             )
             check_weights(detector.backbone, record["backbone"].get("weights_sha256"))
+            check_code(detector.backbone, record["backbone"])
             state = record["state"]
             scorer = detector._build_scorer().restore(tensors["scorer"], state["scorer"])
             detector._fitted = FittedScorer(scorer, detector.on)

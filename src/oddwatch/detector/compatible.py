@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib import metadata
+from typing import Any
 
 from oddwatch import __version__
 from oddwatch.backbones import Backbone
@@ -24,6 +25,24 @@ def check_weights(backbone: Backbone, learned_with: str | None) -> None:
         raise WeightsError(
             f"the weights of {backbone.record.name} are not those that this detector learned with (sha256 {found}, "
             f"then {learned_with}): give those back, or learn again"
+        )
+
+
+def code(backbone: Backbone) -> dict[str, Any]:
+    """What tells the code of a backbone from another that gives other embeddings, as JSON types."""
+    try:
+        source = backbone.source_sha256()
+    except UsageError:  # in no file: such a class cannot be found again by another process anyway
+        source = None
+    return {"version": backbone.version, "source_sha256": source}
+
+
+def check_code(backbone: Backbone, learned_with: dict[str, Any]) -> None:
+    """Raises DetectorError when the backbone's code gives other embeddings than those that the scorer knows."""
+    if any(learned_with.get(key, value) != value for key, value in code(backbone).items()):
+        raise DetectorError(
+            f"the code of {backbone.record.name} has changed since this detector learned: bring the old one back, or "
+            "learn again"
         )
 
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from oddwatch.backbones import Backbone
 from oddwatch.backbones.clips import ClipBackbone, Pixels
 from oddwatch.embed.cache import EmbeddingCache, EntryWriter
 from oddwatch.embed.stream import clips_of, embed_video, too_short
-from oddwatch.errors import VideoError
+from oddwatch.errors import UsageError, VideoError, WeightsError
 from oddwatch.types import Embeddings, Failure, VideoInfo
 from oddwatch.video import display_name, prefetch
 from oddwatch.windows import Window
@@ -56,13 +57,16 @@ def local_map(embed: Embed, jobs: Sequence[Job]) -> Iterator[Part]:
 
 @dataclass(frozen=True)
 class Archive:
-    """What `embed_archive` did: videos embedded now, videos that were kept already, clips embedded now, failures."""
+    """What `embed_archive` did: videos embedded now, videos that were kept already, clips embedded now, failures; and
+    the file that each path is kept in now.
+    """
 
     embedded: int
     kept: int
     clips: int
     seconds: float
     failures: tuple[Failure, ...]
+    files: dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -99,21 +103,31 @@ def embed_archive(
     """
     began = time.monotonic()
     backbone.weights_sha256()  # what is missing is said before any work
+    cache.require_writable()
     failures: list[Failure] = []
     missing: list[Job] = []
+    files: dict[str, Path] = {}
     for job in jobs:
         try:
-            if cache.find(job.path, backbone, grids=grids, fps=job.fps) is None:
-                missing.append(job)
+            entry = cache.find(job.path, backbone, grids=grids, fps=job.fps)
         except VideoError as error:
             failures.append(Failure(error.source, error.reason))
-    kept = len(jobs) - len(missing) - len(failures)
+            continue
+        if entry is None:
+            missing.append(job)
+        else:
+            files[job.path] = entry.file
+        if progress:
+            progress(ArchiveProgress(0, len(jobs), 0, 0.0, time.monotonic() - began))
+    kept = len(files)
     by_index = {job.index: job for job in missing}
     sizes = {job.index: _size(job.path) for job in missing}
+    total = max(sum(sizes.values()), 1)
     writers: dict[int, EntryWriter] = {}
     embedded = clips = finished_size = 0
     under_way: dict[int, float] = {}
-    for part in map(Embedder(backbone, grids, workers or min(os.cpu_count() or 1, 4)), missing):
+    embed = Embedder(backbone, backbone.identity(), grids, workers or min(os.cpu_count() or 1, 4))
+    for part in map(embed, missing):
         job = by_index[part.index]
         if part.info is not None and part.embeddings is not None:
             if part.index not in writers:
@@ -123,19 +137,23 @@ def embed_archive(
             share = float(part.embeddings.end_seconds[-1]) / (part.info.duration_seconds or math.inf)
             under_way[part.index] = min(share, 1.0) * sizes[part.index]
         else:
-            writer = writers.pop(part.index, None)
-            if part.failure is not None:
-                failures.append(part.failure)
-            elif writer is not None:
-                writer.finish()
-                embedded += 1
+            failure = part.failure
+            if (writer := writers.pop(part.index, None)) is not None and failure is None:
+                try:
+                    writer.finish()
+                    embedded += 1
+                    files[job.path] = writer.file
+                except VideoError as error:
+                    failure = Failure(error.source, error.reason)
+            if failure is not None:
+                failures.append(failure)
             under_way.pop(part.index, None)
             finished_size += sizes[part.index]
         if progress:
-            share = (finished_size + sum(under_way.values())) / max(sum(sizes.values()), 1)
+            share = (finished_size + sum(under_way.values())) / total
             done = embedded + len(failures)
             progress(ArchiveProgress(done, len(missing), clips, share, time.monotonic() - began))
-    return Archive(embedded, kept, clips, time.monotonic() - began, tuple(failures))
+    return Archive(embedded, kept, clips, time.monotonic() - began, tuple(failures), files)
 
 
 @dataclass(frozen=True)
@@ -143,11 +161,20 @@ class Embedder:
     """Embeds videos here, in this process. A value that can be sent to another process and used there."""
 
     backbone: Backbone
+    identity: dict[str, Any]
     grids: bool
     workers: int
 
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Part]:
-        """Parts of the videos; those of several can be mixed, those of one are in order and end with the last one."""
+        """Parts of the videos; those of several can be mixed, those of one are in order and end with the last one.
+
+        Raises WeightsError where the weights or the code are not those of whoever sent this.
+        """
+        if self.backbone.identity() != self.identity:
+            raise WeightsError(
+                f"{self.backbone.record.name} is another one here, in its weights or its version, than where the work "
+                "was asked for: install the same on every machine"
+            )
         if isinstance(self.backbone, ClipBackbone):
             return self._across_videos(jobs, self.backbone)
         return (part for job in jobs for part in self._one_by_one(job))
@@ -160,8 +187,8 @@ class Embedder:
                 yield Part(job.index, info, self._wanted(embeddings))
             if empty:
                 raise too_short(display_name(job.path))
-        except VideoError as error:
-            yield Part(job.index, failure=Failure(error.source, error.reason))
+        except (VideoError, UsageError) as error:
+            yield Part(job.index, failure=_failure(job, error))
         else:
             yield Part(job.index)
 
@@ -178,8 +205,8 @@ class Embedder:
                 try:
                     for info, clip in clips_of(job.path, backbone, fps=job.fps):
                         yield job.index, info, clip
-                except VideoError as error:
-                    yield job.index, Failure(error.source, error.reason), None
+                except (VideoError, UsageError) as error:
+                    yield job.index, _failure(job, error), None
                 else:
                     yield job.index, None, None
 
@@ -212,6 +239,13 @@ class Embedder:
 
 _Decoded = tuple[int, VideoInfo | Failure | None, Window[Pixels] | None]
 """Job index; then what a clip is from, or how its video ended; then the clip, if it is one."""
+
+
+def _failure(job: Job, error: VideoError | UsageError) -> Failure:
+    """Of one video; the others can still be embedded."""
+    if isinstance(error, VideoError):
+        return Failure(error.source, error.reason)
+    return Failure(display_name(job.path), str(error))
 
 
 def _size(path: str) -> int:

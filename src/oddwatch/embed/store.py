@@ -91,7 +91,8 @@ class EmbeddingStore:
         Raises OddwatchError when the temporary file or the cache cannot grow.
         """
         embedded = cached_video(path, backbone, cache, grids=self._keep_grids, fps=fps, progress=progress)
-        return self._add(path, embedded, lambda: fingerprint(path), label=label, fps=fps)
+        rate = fps if os.path.isdir(path) else None
+        return self._add(path, embedded, lambda: fingerprint(path), label=label, fps=rate)
 
     def add_entry(self, entry: Entry, *, label: str = "usual") -> bool:
         """A video that a cache has, as `add_video` does. Raises OddwatchError as that does."""
@@ -128,8 +129,7 @@ class EmbeddingStore:
                 self.grid_shape = self._required_shape
             self.failures.append(Failure(name, error.reason))
             return False
-        rate = fps if os.path.isdir(path) else None
-        self.videos.append(EmbeddedVideo(name, path, first, first + added, label, sha256, rate))
+        self.videos.append(EmbeddedVideo(name, path, first, first + added, label, sha256, fps))
         return True
 
     def _append(self, embeddings: Embeddings, name: str) -> None:

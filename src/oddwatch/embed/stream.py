@@ -15,6 +15,7 @@ from oddwatch.errors import VideoError
 from oddwatch.files import sha256_of
 from oddwatch.types import Embeddings, Frame, VideoInfo
 from oddwatch.video import display_name, open_video, prefetch, sample_clip
+from oddwatch.video.names import is_numbered_image, visible_entries
 from oddwatch.windows import Window
 
 Progress = Callable[[str, float, float | None], None]
@@ -101,19 +102,19 @@ def too_short(name: str) -> VideoError:
 
 
 def fingerprint(path: str) -> str | None:
-    """sha256 of a file, or of the names and bytes of the files in a folder; None for what is neither (a stream).
+    """sha256 of a file, or of names and bytes of the numbered images in a folder; None for what is neither (a stream).
 
     Raises VideoError when it cannot be read.
     """
     place = Path(path)
     try:
-        if not place.exists():
-            return None
-        if not place.is_dir():
+        if place.is_file():
             return sha256_of(place)
+        if not place.is_dir():
+            return None
         digest = hashlib.sha256()
-        for file in sorted(p for p in place.iterdir() if p.is_file()):
-            digest.update(os.fsencode(file.name))
+        for file in filter(is_numbered_image, visible_entries(place)):
+            digest.update(os.fsencode(file.name) + b"\0%d\0" % file.stat().st_size)
             with file.open("rb") as handle:
                 while chunk := handle.read(1 << 20):
                     digest.update(chunk)
