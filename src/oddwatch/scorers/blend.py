@@ -39,7 +39,7 @@ class BlendScorer(Scorer):
     """
 
     name = "blend"
-    summary = "nearest usual moments, usual spread and usual subspace, averaged; for embeddings of pretrained networks"
+    summary = "several distances from usual directions, averaged, chosen by recordings; for pretrained embeddings"
     max_rows = 4_000  # it fits five times, and a density keeps all rows
 
     def __init__(self, *, neighbours: int = 3, memory: int = 2000, choose: bool = True, seed: int = 42) -> None:
@@ -75,6 +75,10 @@ class BlendScorer(Scorer):
     def origins(self, x: FloatArray) -> FloatArray:
         """(n, 2) source index and seconds of the nearest remembered row; -1 when `fit` got no groups."""
         return self._memory.origins(x)
+
+    def says(self) -> str:
+        """Its parts and who chose them, in short."""
+        return " + ".join(self.parts) + (", chosen by the recordings" if self.chosen else "")
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._scale is None:
