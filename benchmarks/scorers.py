@@ -15,6 +15,9 @@ Chosen by, mean AUC over views and held-out parts, on scenes in which nothing is
 - kind: each usual kind in turn stands for the unusual, a quarter of the sources of the others for the usual.
 
 The choice is the lowest sum of the three ranks. Test figures are computed after that. Prints docs/results.md's table.
+
+Below it: the blend whose parts the recordings that it learns from choose (of KINDS.npz: the kinds, in the order of
+sources), and the one of three fixed parts, given the same groups.
 """
 
 from __future__ import annotations
@@ -27,13 +30,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
 from oddwatch.embedding_file import View, read_views
 from oddwatch.scorers import build_scorer
-from oddwatch.scorers.base import Normaliser
-from oddwatch.scorers.blend import SubspaceScorer
+from oddwatch.scorers.blend import BlendScorer
+from oddwatch.scorers.density import DensityScorer
+from oddwatch.scorers.subspace import SubspaceScorer
 from oddwatch.types import FloatArray
 
 Indices = NDArray[np.int64]
@@ -46,26 +49,10 @@ BLENDS = (
     ("density", "subspace"),
     ("density", "gaussian length", "subspace"),
 )
+CHOSEN = "chosen by the recordings"
 DRAWS = 5
 TEST_DRAWS = 20
 _PARTS = 4
-
-
-class Density:
-    """-log of a Gaussian kernel density of directions; its width is the median distance to the fourth nearest row."""
-
-    def __init__(self, rows: FloatArray) -> None:
-        self._normal = Normaliser.of(rows, "length")
-        self._rows = self._normal(rows).astype(np.float64)
-        self._width = float(np.median(np.sort(self._squared(self._rows), axis=1)[:, 3]))
-
-    def _squared(self, rows: FloatArray) -> FloatArray:
-        lengths = (rows**2).sum(1)[:, None] + (self._rows**2).sum(1)
-        return np.asarray(np.maximum(lengths - 2 * rows @ self._rows.T, 0))
-
-    def score(self, rows: FloatArray) -> FloatArray:
-        squared = self._squared(self._normal(rows).astype(np.float64))
-        return np.asarray(-logsumexp(-squared / (2 * self._width), axis=1))
 
 
 def scorer(name: str, **options: Any) -> Callable[[FloatArray], Any]:
@@ -80,7 +67,7 @@ ALONE: dict[str, Callable[[FloatArray], Any]] = {
     },
     "centroid": scorer("centroid"),
     "subspace": lambda rows: SubspaceScorer().fit(rows),
-    "density": Density,
+    "density": lambda rows: DensityScorer().fit(rows),
 }
 BLENDED = sorted({part for blend in BLENDS for part in blend})
 
@@ -100,6 +87,12 @@ def fit(rows: FloatArray) -> Callable[[FloatArray], Scores]:
         return {**found, **{" + ".join(blend): np.mean([z[p] for p in blend], axis=0) for blend in BLENDS}}
 
     return score
+
+
+def blends(rows: FloatArray, groups: FloatArray) -> Callable[[FloatArray], Scores]:
+    """The blend whose parts recordings choose, and the fixed one."""
+    fitted = {name: BlendScorer(choose=name == CHOSEN).fit(rows, groups=groups) for name in (CHOSEN, "fixed")}
+    return lambda new: {name: one.score(new) for name, one in fitted.items()}
 
 
 def areas(usual: Scores, unusual: Scores) -> dict[str, float]:
@@ -155,10 +148,13 @@ def _changes(rows: FloatArray, others: FloatArray, rng: np.random.Generator) -> 
     yield np.where(rng.random((1, size)) < 0.1, rows * np.float32(1.7), rows)
 
 
-def by_kind(file: Path, unusual: tuple[str, ...], kinds: tuple[str, ...], draws: int) -> dict[str, float]:
+def by_kind(
+    file: Path, unusual: tuple[str, ...], kinds: tuple[str, ...], draws: int, choosing: bool = False
+) -> dict[str, float]:
     """kinds: each in turn, or all together where they are the unusual ones, against the kinds that are not unusual."""
     with np.load(file, allow_pickle=False) as found:
         rows, label, source = found["embeddings"], found["label"], found["source"]
+    groups = np.stack([np.unique(of, return_inverse=True)[1] for of in (label, source)], axis=1).astype(np.float64)
     areas_found = []
     for draw in range(draws):
         rng = np.random.default_rng(draw)
@@ -166,16 +162,18 @@ def by_kind(file: Path, unusual: tuple[str, ...], kinds: tuple[str, ...], draws:
             usual = ~np.isin(label, [*unusual, *kind])
             sources = np.unique(source[usual])
             tested = usual & np.isin(source, rng.choice(sources, len(sources) // 4, replace=False))
-            learned = np.flatnonzero(usual & ~np.isin(source, source[tested]))
-            score = fit(rows[rng.permutation(learned)])
+            learned = rng.permutation(np.flatnonzero(usual & ~np.isin(source, source[tested])))
+            score = blends(rows[learned], groups[learned]) if choosing else fit(rows[learned])
             areas_found.append(areas(score(rows[tested]), score(rows[np.isin(label, kind)])))
     return mean(areas_found)
 
 
-def on_test(view: View) -> dict[str, float]:
+def on_test(view: View, choosing: bool = False) -> dict[str, float]:
     labels = view.test.frame_labels
     assert labels is not None
-    found = fit(usual_rows(view)[0])(view.test.embeddings)
+    rows, scene = usual_rows(view)
+    groups = np.stack([scene, np.arange(len(rows))], axis=1).astype(np.float64)
+    found = (blends(rows, groups) if choosing else fit(rows))(view.test.embeddings)
     return {n: float(roc_auc_score(labels.ravel(), s.repeat(labels.shape[1]))) for n, s in found.items()}
 
 
@@ -191,14 +189,17 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.processes) as pool:
         chosen_by = {"scene": pool.map(by_scene, views), "change": pool.map(by_change, views)}
         tested = {f"test, {v.name}": pool.submit(on_test, v) for v in views}
+        choosing = {f"test, {v.name}": pool.submit(on_test, v, True) for v in views}
         if arguments.kinds:
             with np.load(arguments.kinds, allow_pickle=False) as found:
                 usual = tuple(sorted({*found["label"].tolist()} - {*unusual}))
             chosen_by["kind"] = pool.map(by_kind, [arguments.kinds], [unusual], [usual], [DRAWS])
             if unusual:
                 tested["test, kinds"] = pool.submit(by_kind, arguments.kinds, unusual, unusual, TEST_DRAWS)
+                choosing["test, kinds"] = pool.submit(by_kind, arguments.kinds, unusual, unusual, TEST_DRAWS, True)
         selection = {name: mean(one) for name, one in chosen_by.items()}
         test = {name: one.result() for name, one in tested.items()}
+        chosen = {name: one.result() for name, one in choosing.items()}
     names = list(next(iter(selection.values())))
     ranks = {n: [1 + sum(s[o] > s[n] for o in names) for s in selection.values()] for n in names}
     print("| scorer | " + " | ".join([*selection, "sum of ranks", *test]) + " |")
@@ -210,6 +211,9 @@ def main() -> None:
             + " | ".join([*before, str(sum(ranks[name])), *(f"{t[name]:.3f}" for t in test.values())])
             + " |"
         )
+    print("\n| blend | " + " | ".join(chosen) + " |\n" + "|---" * (1 + len(chosen)) + "|")
+    for name in (CHOSEN, "fixed"):
+        print(f"| {name} | " + " | ".join(f"{one[name]:.3f}" for one in chosen.values()) + " |")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ from oddwatch.errors import MissingExtraError, NotEnoughVideoError, UsageError
 from oddwatch.scorers import SCORERS, GridScorer, Scorer, build_scorer, scorer_class
 from oddwatch.scorers.autoencoder import AutoencoderScorer
 from oddwatch.scorers.base import Normaliser
-from oddwatch.scorers.blend import BlendScorer, SubspaceScorer
+from oddwatch.scorers.blend import BlendScorer
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.scorers.gaussian import GaussianScorer
 from oddwatch.scorers.knn import KnnScorer
+from oddwatch.scorers.subspace import SubspaceScorer
 from oddwatch.types import FloatArray
 
 QUICK: dict[str, dict[str, Any]] = {"autoencoder": {"hidden": (32, 16), "epochs": 30, "batch_size": 32}}

@@ -17,6 +17,7 @@ from oddwatch.embedding_file import EmbeddingFile, View
 from oddwatch.errors import MissingExtraError, NotEnoughVideoError
 from oddwatch.metrics import frame_metrics
 from oddwatch.scorers import FOR_EMBEDDINGS, SCORERS, Scorer, build_scorer, scorer_class
+from oddwatch.scorers.blend import BlendScorer
 from oddwatch.types import ComparedScorer, ComparedView, Comparison, FloatArray, FrameMetrics
 
 PUBLISHED = "autoencoder"
@@ -38,13 +39,15 @@ class Configuration:
 
 
 def configurations() -> list[Configuration]:
-    """Every scorer of the registry that takes any rows, the default for embeddings first, and the ways in which those
-    that normalise rows can do so.
+    """Every scorer of the registry that takes any rows, the default for embeddings first, with the ways in which those
+    that normalise rows can do so, and the blend in which no recordings choose.
     """
     names = [FOR_EMBEDDINGS, *(n for n in SCORERS if n != FOR_EMBEDDINGS and not scorer_class(n).columns)]
     found = []
     for name in names:
         found.append(Configuration(name))
+        if name == "blend":
+            found.append(Configuration(name, (("choose", False),)))
         if name in ("knn", "gaussian"):
             found += [Configuration(name, (("normalise", how),)) for how in ("length", "none")]
     return found
@@ -63,17 +66,23 @@ def compare_embeddings(
         if progress:
             progress("comparing scorers", float(done), float(len(wanted)))
         seeds = range(seed, seed + (PUBLISHED_SEEDS if wanted_one.scorer == PUBLISHED else 1))
-        note = {FOR_EMBEDDINGS: "what auto stands for", PUBLISHED: f"the published method, {len(seeds)} seeds"}
+        notes = {
+            FOR_EMBEDDINGS: ["what auto stands for"],
+            PUBLISHED: [f"the published method, {len(seeds)} seeds"],
+        }.get(wanted_one.name, [])
         figures: list[tuple[FrameMetrics, ...]] = []
         try:
             for view, kept in zip(views, scores, strict=True):
-                found = [_fitted(wanted_one, view.train, s).score(view.test.embeddings) for s in seeds]
+                fitted = [_fitted(wanted_one, view.train, s) for s in seeds]
+                found = [one.score(view.test.embeddings) for one in fitted]
+                if isinstance(fitted[0], BlendScorer):
+                    notes.append(f"{view.name}: {fitted[0].says()}")
                 kept[wanted_one.name] = found[0]
                 figures.append(tuple(_figures(view.test, one) for one in found))
         except (MissingExtraError, NotEnoughVideoError) as error:
             rows.append(ComparedScorer(wanted_one.name, (), str(error)))
             continue
-        rows.append(ComparedScorer(wanted_one.name, tuple(figures), note.get(wanted_one.name, "")))
+        rows.append(ComparedScorer(wanted_one.name, tuple(figures), "; ".join(notes)))
     return Comparison(name, tuple(rows), tuple(_view(v, s) for v, s in zip(views, scores, strict=True)), seed)
 
 

@@ -1,4 +1,4 @@
-"""`blend`: three ways in which the direction of an embedding can be far from usual ones, on one scale, averaged."""
+"""`blend`: ways in which the direction of an embedding can be far from usual ones, on one scale, averaged."""
 
 from __future__ import annotations
 
@@ -7,138 +7,122 @@ from typing import Any, Self
 
 import numpy as np
 
-from oddwatch.scorers.base import Arrays, Normaliser, Rows, Scorer, checked
+from oddwatch.scorers.base import Arrays, Rows, Scorer, checked
+from oddwatch.scorers.choice import choose
+from oddwatch.scorers.density import DensityScorer
 from oddwatch.scorers.gaussian import GaussianScorer
 from oddwatch.scorers.knn import KnnScorer
+from oddwatch.scorers.products import LEAST_SPREAD, QUARTERS
+from oddwatch.scorers.subspace import SubspaceScorer
 from oddwatch.types import FloatArray
 
-_PARTS = 4  # contiguous parts of the usual video, each scored by what learned from the others
-_SHARE = 0.8  # of the variance of usual rows that the subspace holds
-_LEAST_SPREAD = 1e-6
+FIXED = ("gaussian", "knn", "subspace")
 _CHUNK = 4096
 
 
 class BlendScorer(Scorer):
-    """Mean of `knn`, `gaussian` and the distance from a subspace, all three of the direction of embeddings.
+    """Mean of scorers of the direction of embeddings: `knn`, `gaussian` and the distance from a subspace, or what
+    usual recordings choose.
 
-    knn sees what is far from every usual moment, gaussian what is odd in view of how usual values vary together, and
-    the subspace (principal components that hold 80% of the variance, the linear form of an autoencoder) what the usual
-    cannot be mixed to. Rows are normalised by `length` (`Normaliser`). The three are on different scales, so each is
-    standardised by mean and deviation of what it scores held-out usual rows: contiguous parts of time, each scored by
-    what learned from the others (fewer than 8 rows are too few for that: they are scored by what learned from all).
-    The score is log(1 + e^z) of their mean z: in the order of z, near z where that is large, and never below 0.
-    neighbours, memory: of `knn`.
+    knn sees what is far from every usual moment, gaussian what is odd in view of how usual values vary together, the
+    subspace (principal components that hold 80% of the variance, the linear form of an autoencoder) what the usual
+    cannot be mixed to, and density (a kernel density) where the usual is rare. Rows are normalised by `length`
+    (`Normaliser`). The parts are on different scales, so each is standardised by mean and deviation of what it scores
+    held-out usual rows: contiguous quarters of time, each scored by what learned from the others (fewer than 8 rows are
+    too few for that: they are scored by what learned from all). The score is log(1 + e^z) of their mean z: in the order
+    of z, near z where that is large, and never below 0. neighbours, memory: of `knn`.
 
-    No one of them is trusted alone: which is best depends on the network and on what happens. docs/results.md has what
-    was compared, and on what.
+    choose: let the usual recordings (sources in `groups`) decide between all subsets of two or more of the four parts:
+    the one that best tells each recording from the others is taken (`choice.choose`). That needs at least 5 recordings
+    of at least 8 rows; with fewer, or without groups, as for one long video, and with choose=False it is knn, gaussian
+    and subspace. `parts` has the names, `chosen` says whether recordings decided.
     """
 
     name = "blend"
-    summary = "nearest usual moments, usual spread and usual subspace, averaged; for embeddings of pretrained networks"
-    max_rows = 4_000  # it fits five times, and a coreset of a large memory is slow
+    summary = "several distances from usual directions, averaged, chosen by recordings; for pretrained embeddings"
+    max_rows = 4_000  # it fits five times, and a density keeps all rows
 
-    def __init__(self, *, neighbours: int = 3, memory: int = 2000, seed: int = 42) -> None:
-        self.options: dict[str, Any] = {"neighbours": neighbours, "memory": memory, "seed": seed}
-        self._parts = self._build()
+    def __init__(self, *, neighbours: int = 3, memory: int = 2000, choose: bool = True, seed: int = 42) -> None:
+        self.options: dict[str, Any] = {"neighbours": neighbours, "memory": memory, "choose": choose, "seed": seed}
+        self.parts: tuple[str, ...] = FIXED
+        self.chosen = False
+        self._memory = self._knn()
+        self._fitted: list[Scorer] = []
         self._scale: FloatArray | None = None
-        """(2, 3) mean and deviation of what each part scores held-out usual rows."""
+        """(2, parts) mean and deviation of what each part scores held-out usual rows."""
 
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
         """See `Scorer.fit`. groups also say which rows are neighbours in time; without them the order of rows does."""
         rows = checked(x, at_least=2)
         order = np.arange(len(rows)) if groups is None else np.lexsort((groups[:, 1], groups[:, 0]))
-        self._parts = self._build()
-        if len(rows) < 2 * _PARTS:
-            held_out = _scores([part.fit(rows) for part in self._parts], rows)
-        else:
-            cuts = np.array_split(order, _PARTS)
-            held_out = np.concatenate(
-                [_scores([p.fit(np.delete(rows, cut, axis=0)) for p in self._build()], rows[cut]) for cut in cuts]
-            )
-        self._scale = np.stack([held_out.mean(0), np.maximum(held_out.std(0), _LEAST_SPREAD)])
-        for part in self._parts:
-            part.fit(rows, groups=groups)
+        found = None
+        if groups is not None and self.options["choose"]:
+            found = choose(rows, groups, neighbours=self.options["neighbours"], seed=self.options["seed"])
+        parts = found or FIXED
+        scale = self._held_out(parts, rows, order)
+        memory = self._knn().fit(rows, groups=groups)
+        self._fitted = [memory if name == "knn" else self._part(name).fit(rows) for name in parts]
+        self.parts, self.chosen, self._memory, self._scale = parts, found is not None, memory, scale
         return self
 
     def score(self, x: FloatArray) -> FloatArray:
         if self._scale is None:
             raise ValueError("score before fit")
         mean, spread = self._scale
-        z = ((_scores(self._parts, x) - mean) / spread).mean(axis=1)
+        z = ((_scores(self._fitted, x) - mean) / spread).mean(axis=1)
         return np.asarray(np.logaddexp(0, z), dtype=np.float64)
 
     def origins(self, x: FloatArray) -> FloatArray:
         """(n, 2) source index and seconds of the nearest remembered row; -1 when `fit` got no groups."""
-        if self._scale is None:
-            raise ValueError("score before fit")
-        knn = self._parts[0]
-        assert isinstance(knn, KnnScorer)
-        return knn.origins(x)
+        return self._memory.origins(x)
+
+    def says(self) -> str:
+        """Its parts and who chose them, in short."""
+        return " + ".join(self.parts) + (", chosen by the recordings" if self.chosen else "")
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._scale is None:
             raise ValueError("state before fit")
-        arrays = {f"{p.name}.{name}": value for p in self._parts for name, value in p.state()[0].items()}
-        return {**arrays, "scale": self._scale}, {}
+        kept = {p.name: p for p in (*self._fitted, self._memory)}
+        arrays = {f"{p.name}.{name}": value for p in kept.values() for name, value in p.state()[0].items()}
+        return {**arrays, "scale": self._scale}, {"parts": list(self.parts), "chosen": self.chosen}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        for part in self._parts:
+        def restored(part: Scorer) -> Scorer:
             prefix = f"{part.name}."
-            part.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}, {})
+            return part.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}, {})
+
+        self.parts, self.chosen = tuple(meta["parts"]), bool(meta["chosen"])
+        restored(self._memory)
+        self._fitted = [self._memory if name == "knn" else restored(self._part(name)) for name in self.parts]
         self._scale = np.asarray(arrays["scale"], dtype=np.float64)
         return self
 
-    def _build(self) -> list[Scorer]:
-        return [KnnScorer(normalise="length", **self.options), GaussianScorer(normalise="length"), SubspaceScorer()]
+    def _knn(self) -> KnnScorer:
+        options = {name: self.options[name] for name in ("neighbours", "memory", "seed")}
+        return KnnScorer(normalise="length", **options)
 
+    def _part(self, name: str) -> Scorer:
+        if name == "knn":
+            return self._knn()
+        if name == "gaussian":
+            return GaussianScorer(normalise="length")
+        return {"density": DensityScorer, "subspace": SubspaceScorer}[name]()
 
-class SubspaceScorer(Scorer):
-    """Distance of the direction of a row from the subspace of the principal components that hold 80% of the variance.
-
-    Only a part of a blend: it cannot see how far a row lies within the subspace.
-    """
-
-    name = "subspace"
-    summary = "distance from the subspace of usual directions"
-
-    def __init__(self) -> None:
-        self.options = {}
-        self._normaliser: Normaliser | None = None
-
-    def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
-        from scipy.linalg import eigh
-
-        rows = checked(x, at_least=2)
-        normaliser = Normaliser.of(rows, "length")
-        normal = normaliser(rows).astype(np.float64)
-        # The smaller of the two products has the same eigenvalues, and vectors that are one product away.
-        few = len(normal) < normal.shape[1]
-        values, vectors = eigh(normal @ normal.T if few else normal.T @ normal)
-        values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-        count = int(np.searchsorted(np.cumsum(values), _SHARE * values.sum()) + 1) if values.sum() > 0 else 0
-        axes = vectors[:, :count]
-        self._axes: Rows = (normal.T @ axes / np.sqrt(values[:count]) if few else axes).T.astype(np.float32)
-        self._normaliser = normaliser
-        return self
-
-    def score(self, x: FloatArray) -> FloatArray:
-        if self._normaliser is None:
-            raise ValueError("score before fit")
-        rows = self._normaliser(checked(x, columns=self._normaliser.columns))
-        return np.asarray(np.linalg.norm(rows - (rows @ self._axes.T) @ self._axes, axis=1), dtype=np.float64)
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        if self._normaliser is None:
-            raise ValueError("state before fit")
-        return {"axes": self._axes, "mean": self._normaliser.mean, "scale": self._normaliser.scale}, {}
-
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        self._axes = np.asarray(arrays["axes"], dtype=np.float32)
-        self._normaliser = Normaliser(arrays["mean"], arrays["scale"], how="length")
-        return self
+    def _held_out(self, parts: Sequence[str], rows: Rows, order: Any) -> FloatArray:
+        """(2, parts) mean and deviation of what each part scores rows that it has not learned from."""
+        every = np.ones(len(rows), dtype=bool)
+        cuts = np.array_split(order, QUARTERS) if len(rows) >= 2 * QUARTERS else [order]
+        found = []
+        for cut in cuts:
+            teach = every.copy()
+            teach[cut] = len(cuts) == 1
+            found.append(_scores([self._part(name).fit(rows[teach]) for name in parts], rows[cut]))
+        scores = np.concatenate(found)
+        return np.stack([scores.mean(0), np.maximum(scores.std(0), LEAST_SPREAD)])
 
 
 def _scores(parts: Sequence[Scorer], rows: FloatArray) -> FloatArray:
-    """(n, 3) what each part scores, a chunk of rows at a time: each part makes copies of what it is given."""
+    """(n, parts) what each part scores, a chunk of rows at a time: each part makes copies of what it is given."""
     chunks = [rows[i : i + _CHUNK] for i in range(0, max(len(rows), 1), _CHUNK)]
     return np.concatenate([np.stack([part.score(chunk) for part in parts], axis=1) for chunk in chunks])

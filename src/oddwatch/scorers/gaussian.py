@@ -10,6 +10,9 @@ import numpy as np
 from oddwatch.scorers.base import Arrays, Normaliser, Scorer, checked, require_normalisation
 from oddwatch.types import FloatArray
 
+FLOOR = 1e-6
+"""Variance in every direction that is always added."""
+
 
 class GaussianScorer(Scorer):
     """Mahalanobis distance sqrt((x - m)' S^-1 (x - m)) with a covariance S shrunk towards a multiple of the identity.
@@ -42,8 +45,10 @@ class GaussianScorer(Scorer):
         normaliser = Normaliser.of(rows, self.options["normalise"])
         model = LedoitWolf(store_precision=False, assume_centered=True).fit(normaliser(rows).astype(np.float64))
         # A floor keeps S invertible where all rows are alike. S = L L', so the distance is |L^-1 (x - m)|.
-        factor = np.linalg.cholesky(model.covariance_ + 1e-6 * np.eye(len(model.covariance_)))
-        self._root = solve_triangular(factor, np.eye(len(factor)), lower=True).astype(np.float32)
+        factor = np.linalg.cholesky(model.covariance_ + FLOOR * np.eye(len(model.covariance_)))
+        root = solve_triangular(factor, np.eye(len(factor)), lower=True)
+        # In the order in which it is read back: the last bits of a product depend on it.
+        self._root = np.ascontiguousarray(root, dtype=np.float32)
         self._normaliser = normaliser
         return self
 

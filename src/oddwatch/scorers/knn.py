@@ -11,6 +11,7 @@ from oddwatch.scorers.base import Arrays, Normaliser, Rows, Scorer, checked, req
 from oddwatch.types import FloatArray
 
 _CHUNK = 4096
+_TABLE_ROWS = 6_000  # 144 MB
 
 
 class KnnScorer(Scorer):
@@ -103,8 +104,11 @@ def coreset(rows: Rows, size: int, seed: int) -> Any:
     chosen[0] = np.random.default_rng(seed).integers(len(rows))
     length = (rows * rows).sum(1)
     nearest = np.full(len(rows), np.inf, dtype=np.float32)
+    # One product of matrices is far cheaper than many with one row each.
+    table = rows @ rows.T if len(rows) <= _TABLE_ROWS else None
     for i in range(1, size):
-        centre = rows[chosen[i - 1]]
-        np.minimum(nearest, length - 2 * (rows @ centre) + centre @ centre, out=nearest)
+        last = chosen[i - 1]
+        products = rows @ rows[last] if table is None else table[last]
+        np.minimum(nearest, length - 2 * products + length[last], out=nearest)
         chosen[i] = nearest.argmax()
     return chosen
