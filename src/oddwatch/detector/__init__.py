@@ -16,7 +16,7 @@ from oddwatch import __version__
 from oddwatch.backbones import GIVEN, backbone_class, build_backbone
 from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
-from oddwatch.detector.compatible import check_code, check_weights, code, computed_otherwise, versions
+from oddwatch.detector.compatible import check_learned_with, code, computed_otherwise, versions
 from oddwatch.detector.folder import read_folder, write_folder
 from oddwatch.detector.learning import FittedScorer, Indices, hold_out, inputs_of, peak_boxes
 from oddwatch.detector.suited import columns, suitable_scorers, suited
@@ -473,8 +473,7 @@ class Detector:
                 folds=record["folds"],
                 seed=record["seed"],
             )
-            check_weights(detector.backbone, record["backbone"].get("weights_sha256"))
-            check_code(detector.backbone, record["backbone"])
+            check_learned_with(detector.backbone, record["backbone"])
             state = record["state"]
             scorer = detector._build_scorer().restore(tensors["scorer"], state["scorer"])
             detector._fitted = FittedScorer(scorer, detector.on)

@@ -18,13 +18,21 @@ MAX_APART = 0.02
 _VERSIONED = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "av", "torch", "openvino")
 
 
-def check_weights(backbone: Backbone, learned_with: str | None) -> None:
-    """Raises WeightsError when embeddings would not be those that the scorer knows."""
-    found = backbone.weights_sha256()
-    if found != learned_with:
+def check_learned_with(backbone: Backbone, record: dict[str, Any]) -> None:
+    """Raises WeightsError, or DetectorError for other code, when embeddings would not be those that the scorer knows.
+
+    record: what `describe` said of the backbone.
+    """
+    found, then = backbone.weights_sha256(), record.get("weights_sha256")
+    if found != then:
         raise WeightsError(
             f"the weights of {backbone.record.name} are not those that this detector learned with (sha256 {found}, "
-            f"then {learned_with}): give those back, or learn again"
+            f"then {then}): give those back, or learn again"
+        )
+    if any(record.get(key, value) != value for key, value in code(backbone).items()):
+        raise DetectorError(
+            f"the code of {backbone.record.name} has changed since this detector learned: bring the old one back, or "
+            "learn again"
         )
 
 
@@ -35,15 +43,6 @@ def code(backbone: Backbone) -> dict[str, Any]:
     except UsageError:  # in no file: such a class cannot be found again by another process anyway
         source = None
     return {"version": backbone.version, "source_sha256": source}
-
-
-def check_code(backbone: Backbone, learned_with: dict[str, Any]) -> None:
-    """Raises DetectorError when the backbone's code gives other embeddings than those that the scorer knows."""
-    if any(learned_with.get(key, value) != value for key, value in code(backbone).items()):
-        raise DetectorError(
-            f"the code of {backbone.record.name} has changed since this detector learned: bring the old one back, or "
-            "learn again"
-        )
 
 
 def computed_otherwise(learned: Backbone, changes: dict[str, str]) -> Backbone:
