@@ -18,6 +18,7 @@ from oddwatch.cli.options import (
     OnWhat,
     Options,
     Precision,
+    Quantized,
     Runtime,
     ScorerName,
     Seed,
@@ -62,6 +63,7 @@ def evaluate(
     precision: Precision = None,
     device: Device = None,
     tuned: Tuned = False,
+    quantized: Quantized = None,
     options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
@@ -113,12 +115,14 @@ def evaluate(
             raise UsageError(
                 "--detector brings its own backbone, option, tuned, scorer, on, budget and seed: leave them out"
             )
-        detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
+        detector = Detector.load(
+            detector_folder, runtime=runtime, precision=precision, device=device, quantized=quantized
+        )
     else:
         detector = Detector(
             backbone=backbone,
             backbone_options=backbone_options(
-                backbone, weights, runtime, precision, device, tuned=tuned, others=options
+                backbone, weights, runtime, precision, device, tuned=tuned, quantized=quantized, others=options
             ),
             scorer=scorer,
             on=on,

@@ -18,6 +18,7 @@ from oddwatch.cli.options import (
     OnWhat,
     Options,
     Precision,
+    Quantized,
     Runtime,
     ScorerName,
     Seed,
@@ -51,6 +52,7 @@ def learn(
     precision: Precision = None,
     device: Device = None,
     tuned: Tuned = False,
+    quantized: Quantized = None,
     options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
@@ -71,11 +73,11 @@ def learn(
     require_free(out)
     given = [video for video in videos if video.lower().endswith(SUFFIXES)]
     kept = EmbeddingCache(videos[0]).entries() if len(videos) == 1 and os.path.isdir(videos[0]) else []
-    computing = tuned or options or any(value is not None for value in (weights, runtime, precision, device))
+    computing = tuned or options or any(value is not None for value in (weights, runtime, precision, device, quantized))
     if (given or kept) and (computing or cache_folder is not None):
         raise UsageError(
             f"{videos[0]} holds embeddings: leave out --weights, --runtime, --precision, --device, --tuned, "
-            "--option and --cache"
+            "--quantized, --option and --cache"
         )
     made: dict[str, Any]
     if given:
@@ -91,7 +93,9 @@ def learn(
         backbone, made = kept[0].backbone, kept[0].options
         on = "vector" if on == "auto" and not kept[0].grids else on
     else:
-        made = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned, others=options)
+        made = backbone_options(
+            backbone, weights, runtime, precision, device, tuned=tuned, quantized=quantized, others=options
+        )
     detector = Detector(backbone=backbone, backbone_options=made, scorer=scorer, on=on, budget=budget, seed=seed)
     if given:
         with progress_bar() as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib import metadata
+from typing import Any
 
 from oddwatch import __version__
 from oddwatch.backbones import Backbone
@@ -27,9 +28,14 @@ def check_weights(backbone: Backbone, learned_with: str | None) -> None:
         )
 
 
+def with_quantized(options: dict[str, Any], quantized: str | None) -> dict[str, Any]:
+    """Options of the backbone that a detector learned with; its file in INT8 may lie elsewhere now."""
+    return {**options, "quantized": quantized} if quantized is not None and "quantized" in options else options
+
+
 def computed_otherwise(learned: Backbone, changes: dict[str, str]) -> Backbone:
-    """The backbone that a detector learned with, computed with another runtime, precision or device. How far that moves
-    the embedding of a fixed clip is measured and logged as a warning.
+    """The backbone that a detector learned with, computed with another runtime, precision or device, or with a file in
+    INT8. How far that moves the embedding of a fixed clip is measured and logged as a warning.
 
     Raises DetectorError when it is more than `MAX_APART`, UsageError for what cannot be, MissingExtraError.
     """
