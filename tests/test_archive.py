@@ -86,6 +86,7 @@ def test_an_archive_is_its_videos_one_by_one(videos: list[str], cache: Embedding
     assert (again.embedded, again.kept, again.clips) == (0, 5, 0)
 
 
+@pytest.mark.slow
 def test_a_network_gives_the_same_in_any_company(videos: list[str], tmp_path: Path) -> None:
     """Bit for bit, because every batch is full."""
     made = small("r3d-18", window_seconds=1.0, stride_seconds=0.5, batch=4)
@@ -410,7 +411,7 @@ def wait_for(found: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_goes_on(videos: list[str], tmp_path: Path, how: signal.Signals) -> None:
     slow = {"MEAN_PICTURE_SECONDS": "0.3"}
     command = ("embed", *videos, "--backbone", NAME, "--out", tmp_path / "kept", "--json")

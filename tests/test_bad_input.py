@@ -264,11 +264,11 @@ SCORE = ["score", "door", "a.mp4"]
         ),
         (
             [*LEARN, "--scorer", "forest"],
-            r"unknown scorer 'forest': choose one of attributes, autoencoder, centroid, gaussian, knn, or module:Class",
+            r"unknown scorer 'forest': choose one of attributes, autoencoder, blend, centroid, gaussian, knn, or m.*",
         ),
         (
             ["evaluate", "ped3", ".", "--out", "new"],
-            r"unknown data set 'ped3': choose one of avenue, folder, ped2, shanghaitech",
+            r"unknown data set 'ped3': choose one of avenue, embeddings, folder, manifest, ped2, shanghaitech",
         ),
         (["evaluate", "ped2", ".", "--out", "new", "--scorer", "forest"], r"unknown scorer 'forest': choose one of .*"),
         ([*LEARN, "--scorer", "attributes", "--on", "vector"], r"scorer 'attributes' does not suit .*: choose one .*"),

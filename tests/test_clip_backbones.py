@@ -165,7 +165,7 @@ def test_records() -> None:
     assert seen == 8
 
 
-@pytest.mark.parametrize("name", CLIP_BACKBONES)
+@pytest.mark.parametrize("name", parameters(CLIP_BACKBONES))
 def test_the_published_size_gives_what_its_record_and_the_documents_say(name: str) -> None:
     """Without memory for values: shapes, and the figures of the table, for every network as it is published."""
     kind = backbone_class(name)
@@ -225,7 +225,7 @@ PUBLISHED_NAMES = {
 }
 
 
-@pytest.mark.parametrize("name", list(OLD_NAMES))
+@pytest.mark.parametrize("name", parameters(list(OLD_NAMES)))
 def test_weights_load_under_the_names_that_they_were_published_with(name: str, tmp_path: Path) -> None:
     """The names are those that the library's own scripts wrote when the files were made from the authors'."""
     made = small(name, seed=1)
@@ -353,6 +353,7 @@ def test_wrong_options(options: dict[str, Any]) -> None:
         build_backbone("r3d-18", **options)
 
 
+@pytest.mark.slow
 def test_a_detector_with_a_clip_backbone(tmp_path: Path) -> None:
     """It learns, is saved with its weights' checksum, loads, scores alike, and draws the events that it finds."""
     usual = write(tmp_path / "usual.mp4", 14.0, seed=1)
@@ -373,12 +374,11 @@ def test_a_detector_with_a_clip_backbone(tmp_path: Path) -> None:
         assert sum(1 for _ in video) == 90
 
 
-QUICK = ("videomae-b", "vivit-b", "vjepa2-l", "dinov2-s")
+QUICK = ("dinov2-s",)
+KEPT_SLOWLY = ("r2plus1d-18", "slowfast-r50", "mvit-v2-s", "videomae-b", "vivit-b", "vjepa2-l")
 
 
-@pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in ("r2plus1d-18", "slowfast-r50", "mvit-v2-s"))]
-)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in KEPT_SLOWLY)])
 def test_every_family_is_kept_in_a_detector(name: str, tmp_path: Path) -> None:
     usual, short = write(tmp_path / "usual.mp4", 8.0, seed=1), write(tmp_path / "short.mp4", 1.0, seed=2)
     options = {"weights": "random", **SMALL[name], "stride_seconds": 0.35, "window_seconds": 0.5}
@@ -391,6 +391,7 @@ def test_every_family_is_kept_in_a_detector(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(scores, detector.score(short).scores)
 
 
+@pytest.mark.slow
 def test_other_weights_than_learned_with_are_refused(tmp_path: Path) -> None:
     usual = write(tmp_path / "usual.mp4", 14.0, seed=1)
     file = tmp_path / "weights.safetensors"

@@ -58,6 +58,7 @@ def check_every_pair(name: str) -> None:
         assert build_backbone(name, **json.loads(json.dumps(other.options()))).options() == other.options()
 
 
+@pytest.mark.slow
 def test_every_pair_is_near_float32_in_torch() -> None:
     check_every_pair("timesformer")
 
@@ -175,6 +176,7 @@ def test_weights_changed_in_place_are_those_used(compute: Compute) -> None:
     assert moved(backbone.embed(x)[0], expected) < 0.02
 
 
+@pytest.mark.slow
 def test_a_converted_network_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read again for the same weights alone, and made again when what is kept is damaged."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -209,6 +211,7 @@ def test_a_converted_network_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(conversions) == 4
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -281,6 +284,7 @@ def test_nothing_is_sent_when_quantizing(tmp_path: Path) -> None:
     assert not [name for name in left if "intel" in name or "openvino" in name]
 
 
+@pytest.mark.slow
 def test_nothing_is_sent(tmp_path: Path) -> None:
     sent, left = watched(_EMBED, tmp_path)
     assert sent == ""

@@ -50,11 +50,26 @@ EVERYONE_MAY_IMPORT = {"errors"}
 """The one exception to the table: the tree of errors, inside layer 0 too."""
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
-ON_DEMAND = {"huggingface_hub", "jinja2", "matplotlib", "nncf", "openvino", "torch", "torchvision", "transformers"}
+ON_DEMAND = {
+    "huggingface_hub",
+    "jinja2",
+    "lightning",
+    "matplotlib",
+    "nncf",
+    "openvino",
+    "torch",
+    "torchvision",
+    "transformers",
+}
 """Libraries of the extras: imported inside functions, so that every module imports without them."""
-NETWORKS = {"oddwatch.backbones.slowfast_network"}
-"""Files whose classes are torch modules: a base class has to be there when the file is read. They may import torch at
-the top, and are themselves imported inside functions only."""
+NETWORKS = {
+    "oddwatch.backbones.slowfast_network",
+    "oddwatch.finetune.data",
+    "oddwatch.finetune.loop",
+    "oddwatch.finetune.module",
+}
+"""Files whose classes are those of torch and Lightning: a base class has to be there when the file is read. They may
+import both at the top, and are themselves imported inside functions only."""
 SLOW_TO_IMPORT = ON_DEMAND | {"av", "cv2", "scipy", "sklearn"}
 MAX_LINES = 500
 
@@ -165,7 +180,8 @@ def eager_imports(sources: Mapping[str, str]) -> list[str]:
         f"{one.importer}, line {one.line}: imports {one.target} at the top; import optional libraries inside functions"
         for one in imports(sources)
         if one.at_top and (one.target.split(".")[0] in ON_DEMAND or one.target in NETWORKS)
-        if not (one.importer in NETWORKS and one.target.split(".")[0] == "torch")
+        if not (one.importer in NETWORKS and one.target.split(".")[0] in ("torch", "lightning"))
+        if not {one.importer, one.target} <= NETWORKS
     ]
 
 

@@ -124,6 +124,7 @@ def test_tune_prints_and_keeps(oddwatch_: Runner, home: Path, monkeypatch: pytes
     assert (refused.code, refused.err) == (2, "oddwatch: motion has no weights\n")
 
 
+@pytest.mark.slow
 def test_a_detector_scored_in_another_way(detector: Path, oddwatch_: Runner, tmp_path: Path) -> None:
     """It says how far that moves embeddings, scores nearly alike, and still knows what it learned with."""
     odd = write(tmp_path / "odd.mp4", 9.0, seed=3, odd="left")

@@ -313,6 +313,7 @@ def test_show_and_pull(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert oddwatch("backbones", "pull", "motion").err == "oddwatch: motion has no weights\n"
 
 
+@pytest.mark.slow
 def test_show_needs_no_weights(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The record's facts for every backbone; without a classifier all parameters are listed, else those below it."""
     monkeypatch.setenv("ODDWATCH_OFFLINE", "1")

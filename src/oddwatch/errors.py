@@ -41,6 +41,10 @@ class DetectorError(OddwatchError):
     """A detector folder that cannot be read or written, or a detector asked for what it was not learned for."""
 
 
+class RunError(OddwatchError):
+    """A folder of a training run that cannot be read, written or gone on with."""
+
+
 class WeightsError(OddwatchError):
     """Pretrained weights that are not there, damaged, not what was published, or of another network."""
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from oddwatch import __version__
-from oddwatch.cli import dataset, demo, embed, evaluate, learn, names, quantize, score
+from oddwatch.cli import dataset, demo, embed, evaluate, export, learn, names, quantize, score, train
 from oddwatch.cli.commands import Command, Group
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ prepare.command("folders", cls=Command)(dataset.folders)
 datasets = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Data sets of clips.")
 datasets.add_typer(prepare, name="prepare")
 app.add_typer(datasets, name="dataset")
+app.command("train", cls=Command)(train.train_command)
+app.command("export", cls=Command)(export.export)
 backbones = typer.Typer(cls=TyperGroup, no_args_is_help=False, rich_markup_mode=None)
 backbones.callback(invoke_without_command=True)(names.backbones)
 backbones.command("show", cls=Command)(names.show_backbone)

@@ -18,7 +18,7 @@ from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
 from oddwatch.detector.compatible import check_weights, computed_otherwise, versions, with_quantized
 from oddwatch.detector.folder import read_folder, write_folder
-from oddwatch.detector.learning import FittedScorer, Indices, hold_out, peak_boxes
+from oddwatch.detector.learning import FittedScorer, Indices, hold_out, inputs_of, peak_boxes
 from oddwatch.detector.suited import columns, suitable_scorers, suited
 from oddwatch.detector.verdict import ClipVerdict
 from oddwatch.embed import (
@@ -44,7 +44,7 @@ from oddwatch.errors import (
 from oddwatch.grouping import Grouping, group, sustained_levels
 from oddwatch.scorers import build_scorer, scorer_class
 from oddwatch.scorers.centroid import CentroidScorer
-from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo, covered_seconds
+from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo
 from oddwatch.video import display_name, list_videos, same_video
 
 log = logging.getLogger(__name__)
@@ -246,16 +246,7 @@ class Detector:
         self._calibration, self._clip_calibration, self._threshold = calibration, clip_calibration, threshold
         self._clip_seconds = clip_seconds
         self.budget, self._grid_shape, self._learned_with = asked, stored.grid_shape, None
-        self._inputs = [
-            {
-                "name": v.name,
-                "label": v.label,
-                "sha256": v.sha256,
-                "fps": v.fps,
-                "seconds": round(covered_seconds(*stored.times[v.first : v.last].T), 3),
-            }
-            for v in stored.videos
-        ]
+        self._inputs = inputs_of(stored)
         return self
 
     def _build_scorer(self) -> Any:

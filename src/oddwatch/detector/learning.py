@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,20 @@ of this length."""
 _CHUNK = 256
 _GUARD_SECONDS = 2.0
 _REGION = 0.6
+
+
+def inputs_of(stored: StoredEmbeddings) -> list[dict[str, Any]]:
+    """What it learns from, as JSON types."""
+    return [
+        {
+            "name": v.name,
+            "label": v.label,
+            "sha256": v.sha256,
+            "fps": v.fps,
+            "seconds": round(covered_seconds(*stored.times[v.first : v.last].T), 3),
+        }
+        for v in stored.videos
+    ]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oddwatch.backbones import backbone_class
+from oddwatch.backbones import GIVEN, backbone_class
 from oddwatch.scorers import FOR_EMBEDDINGS, SCORERS, scorer_class
 
 
@@ -11,7 +11,8 @@ def suited(backbone: str, on: str) -> str:
     places; for whole frames what knows several usual kinds of them, or suits the embeddings of a trained network.
     """
     if on == "vector":
-        return "knn" if backbone_class(backbone).record.channels else FOR_EMBEDDINGS
+        trained = backbone == GIVEN or backbone_class(backbone).record.weights is not None
+        return FOR_EMBEDDINGS if trained else "knn"
     return "attributes" if "attributes" in suitable_scorers(backbone, on) else "gaussian"
 
 

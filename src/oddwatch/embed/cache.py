@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,14 +79,23 @@ class EmbeddingCache:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
 
-    def find(self, path: str, backbone: Backbone, *, grids: bool, fps: float | None = None) -> Entry | None:
+    def find(
+        self,
+        path: str,
+        backbone: Backbone,
+        *,
+        grids: bool,
+        fps: float | None = None,
+        view: Mapping[str, Any] | None = None,
+    ) -> Entry | None:
         """What is kept of this video; None when nothing is, or not the grids that are asked for, or it is a stream.
 
+        view: what was done to its pixels before the backbone saw them, as JSON types; it is part of the identity.
         A damaged file counts as nothing and is logged. Raises VideoError, WeightsError.
         """
         if (sha256 := fingerprint(path)) is None:
             return None
-        file = self._file(sha256, backbone, path, fps)
+        file = self._file(sha256, _identity(backbone, view), path, fps)
         if not file.exists():
             return None
         try:
@@ -101,11 +110,21 @@ class EmbeddingCache:
         files = [f for f in self.folder.glob(f"*{_ENDING}") if len(f.stem) == 64]
         return sorted(map(_read_header, files), key=lambda entry: (entry.path, entry.file))
 
-    def writer(self, path: str, backbone: Backbone, *, grids: bool, fps: float | None = None) -> EntryWriter:
-        """What keeps the embeddings of one video. Those of a stream are never found again. Raises VideoError."""
+    def writer(
+        self,
+        path: str,
+        backbone: Backbone,
+        *,
+        grids: bool,
+        fps: float | None = None,
+        view: Mapping[str, Any] | None = None,
+    ) -> EntryWriter:
+        """What keeps the embeddings of one video, or of a view of it. Those of a stream are never found again. Raises
+        VideoError.
+        """
         sha256 = fingerprint(path)
-        file = self._file(sha256, backbone, path, fps)
-        identity = backbone.identity()
+        identity = _identity(backbone, view)
+        file = self._file(sha256, identity, path, fps)
         header = {
             "format": _FORMAT,
             "path": path if sha256 is not None else display_name(path),
@@ -117,8 +136,8 @@ class EmbeddingCache:
         }
         return EntryWriter(file, header, grids)
 
-    def _file(self, sha256: str | None, backbone: Backbone, path: str, fps: float | None) -> Path:
-        depends_on = [_FORMAT, sha256 or uuid4().hex, fps if Path(path).is_dir() else None, backbone.identity()]
+    def _file(self, sha256: str | None, identity: dict[str, Any], path: str, fps: float | None) -> Path:
+        depends_on = [_FORMAT, sha256 or uuid4().hex, fps if Path(path).is_dir() else None, identity]
         key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{key}{_ENDING}"
 
@@ -204,6 +223,10 @@ def _arrays(embeddings: Embeddings) -> dict[str, NDArray[Any]]:
     if embeddings.grid is not None:
         arrays["grid"] = np.ascontiguousarray(embeddings.grid, dtype=np.float32)
     return arrays
+
+
+def _identity(backbone: Backbone, view: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**backbone.identity(), **({"view": dict(view)} if view else {})}
 
 
 def _part(file: Path, number: int) -> Path:

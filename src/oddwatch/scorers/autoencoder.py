@@ -77,7 +77,7 @@ class AutoencoderScorer(Scorer):
         data = torch.from_numpy(np.ascontiguousarray(rows))
         with torch.random.fork_rng(devices=[]), _one_thread(torch):
             torch.default_generator.manual_seed(o["seed"])  # torch.manual_seed would reseed the accelerators too
-            network = _build(rows.shape[1], o["hidden"], o["dropout"])
+            network = autoencoder_network(rows.shape[1], o["hidden"], o["dropout"])
             optimiser = torch.optim.Adam(network.parameters(), lr=o["learning_rate"], fused=True)
             schedule = torch.optim.lr_scheduler.StepLR(optimiser, o["step_size"], o["gamma"])
             network.train()
@@ -116,13 +116,14 @@ class AutoencoderScorer(Scorer):
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         torch = _torch()
-        network = _build(meta["columns"], self.options["hidden"], self.options["dropout"])
+        network = autoencoder_network(meta["columns"], self.options["hidden"], self.options["dropout"])
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         self._network, self._columns = network.eval(), meta["columns"]
         return self
 
 
-def _build(columns: int, hidden: Sequence[int], dropout: float) -> nn.Module:
+def autoencoder_network(columns: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    """The network with fresh weights: as many layers to the latent, after which nothing follows, as back from it."""
     from torch import nn
 
     sizes = [columns, *hidden]

@@ -1,0 +1,118 @@
+"""The folder of a run: what was asked for, what came of it, epoch by epoch, and checkpoints.
+
+`run.json`, `config.yaml`, `manifest.csv`, `metrics.csv`, `checkpoints/best.ckpt` and `last.ckpt`, `tensorboard/`.
+Every file is replaced at once: whatever stops a run leaves the state after a finished epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oddwatch.errors import RunError
+from oddwatch.files import write_text
+
+FORMAT = 1
+RECORD = "run.json"
+METRICS = "metrics.csv"
+COLUMNS = (
+    "epoch",
+    "backbone",
+    "tensors_learning",
+    "learning_rate",
+    "train_loss",
+    "validation_loss",
+    "embedding_variance",
+    "latent_usage",
+    "seconds",
+)
+_MAY_CHANGE = {"epochs", "trainer.patience", "trainer.accelerator", "trainer.devices", "data.workers"}
+
+
+class RunFolder:
+    """Reads and writes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the lowest validation loss."""
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last finished epoch."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def claim(self, asked: Mapping[str, Any], *, resume: bool) -> None:
+        """Make it this run's. asked: all that the result depends on, as JSON types. Raises RunError when something
+        else is there, or on resuming when nothing is, or what is there was asked for something else.
+        """
+        there = self.record() if (self.folder / RECORD).exists() else None
+        try:
+            empty = not self.folder.exists() or not any(self.folder.iterdir())
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be used: {error.strerror} (choose another --out)") from error
+        if resume:
+            if there is None:
+                raise RunError(f"{self.folder} holds no run to resume: leave out --resume to start one")
+            if other := _differences(there["asked"], asked):
+                name, before, now = other[0]
+                raise RunError(
+                    f"{self.folder} holds a run with {name} {before!r}, now it is {now!r}: resume it with what it "
+                    "began with, or choose another --out"
+                )
+        elif there is not None:
+            raise RunError(f"{self.folder} holds a run already: go on with --resume, or choose another --out")
+        elif not empty:
+            raise RunError(f"{self.folder} is not empty and holds no run: choose another --out")
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says. Raises RunError."""
+        path = self.folder / RECORD
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if found["format"] != FORMAT:
+                raise RunError(f"{path} is of another version of oddwatch: use that one")
+            found["asked"].keys()
+        except FileNotFoundError as error:
+            raise RunError(f"{self.folder} is no run: it has no {RECORD} (make one with oddwatch train)") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path} is damaged or cannot be read: restore a copy or choose another --out") from error
+        return found
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Replace `run.json`. Raises OddwatchError."""
+        write_text(self.folder / RECORD, json.dumps({"format": FORMAT, **record}, indent=1) + "\n")
+
+    def metrics(self) -> list[dict[str, str]]:
+        """Rows of `metrics.csv`, one for each finished epoch; none when there is none."""
+        path = self.folder / METRICS
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace `metrics.csv`. Raises OddwatchError."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.folder / METRICS, text.getvalue())
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        name, a, b = prefix + key, before.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{name}.")
+        elif a != b and name not in _MAY_CHANGE:
+            found.append((name, a, b))
+    return found
