@@ -87,7 +87,11 @@ def test_what_is_simplified_computes_the_same() -> None:
     ("options", "says"),
     [
         ({"runtime": "onnx"}, "runtime is one of torch, openvino, got 'onnx'"),
-        ({"precision": "int8"}, "precision is one of float32, bfloat16, float16, got 'int8'"),
+        ({"precision": "int4"}, "precision is one of float32, bfloat16, float16, int8, got 'int4'"),
+        (
+            {"precision": "int8"},
+            "precision int8 is for runtime openvino and a file made by oddwatch backbones quantize",
+        ),
         ({"device": "gpu"}, "device is one of cpu, cuda, got 'gpu'"),
         ({"precision": "float16"}, "float16 is for a GPU"),
         ({"runtime": "openvino", "device": "cuda"}, "openvino is for the CPU"),
@@ -177,13 +181,13 @@ def test_a_converted_network_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """It is read again for the same weights alone, and made again when what is kept is damaged."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     conversions = []
-    convert = openvino_runtime._converted
+    convert = openvino_runtime.converted
 
     def counted(*arguments: Any) -> Any:
         conversions.append(1)
         return convert(*arguments)
 
-    monkeypatch.setattr(openvino_runtime, "_converted", counted)
+    monkeypatch.setattr(openvino_runtime, "converted", counted)
     files = []
     for seed in (0, 1):
         files.append(tmp_path / f"{seed}.safetensors")
@@ -261,6 +265,23 @@ def watched(code: str, folder: Path) -> tuple[str, list[str]]:
     code = _WATCHED + code.replace("SMALL", repr(SMALL["timesformer"]))
     subprocess.run([sys.executable, "-c", code, str(log)], env=environment, check=True, timeout=120)
     return log.read_text(), [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file()]
+
+
+_QUANTIZE = """
+import numpy as np
+from oddwatch.backbones import build_backbone
+from oddwatch.backbones.quantizing import quantize
+made = build_backbone("r3d-18", weights="random", frames=4, size_px=32)
+clips = list(np.random.default_rng(0).normal(size=(4, 4, 32, 32, 3)).astype(np.float32))
+quantize(made, clips[:2], clips[2:], max_error=0.99)
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_sent_when_quantizing(tmp_path: Path) -> None:
+    sent, left = watched(_QUANTIZE, tmp_path)
+    assert sent == ""
+    assert not [name for name in left if "intel" in name or "openvino" in name]
 
 
 @pytest.mark.slow

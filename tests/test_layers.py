@@ -50,7 +50,17 @@ EVERYONE_MAY_IMPORT = {"errors"}
 """The one exception to the table: the tree of errors, inside layer 0 too."""
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
-ON_DEMAND = {"huggingface_hub", "jinja2", "lightning", "matplotlib", "openvino", "torch", "torchvision", "transformers"}
+ON_DEMAND = {
+    "huggingface_hub",
+    "jinja2",
+    "lightning",
+    "matplotlib",
+    "nncf",
+    "openvino",
+    "torch",
+    "torchvision",
+    "transformers",
+}
 """Libraries of the extras: imported inside functions, so that every module imports without them."""
 NETWORKS = {
     "oddwatch.backbones.slowfast_network",

@@ -26,14 +26,15 @@ Features = Callable[[Any, Any], tuple[Any, Any]]
 """A network of torch and a tensor of clips -> tensors of vectors and grids."""
 
 RUNTIMES = ("torch", "openvino")
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class Compute:
     """runtime: `torch`, or `openvino` (extra `openvino`; a CPU only). precision: what the large products are computed
-    in; embeddings are float32 always. `float16` is for a GPU only. device: `cpu`, or `cuda`: never guessed. threads: of
+    in; embeddings are float32 always. `float16` is for a GPU only, `int8` for OpenVINO and a file that was quantized
+    (`oddwatch.backbones.quantized`). device: `cpu`, or `cuda`: never guessed. threads: of
     the CPU; None: all that the runtime takes by itself.
 
     Raises ValueError for what is none of these or does not go together, MissingExtraError without OpenVINO.
@@ -57,6 +58,8 @@ class Compute:
                 raise MissingExtraError("runtime openvino", "openvino", "openvino")
         if self.precision == "float16" and self.device == "cpu":
             raise ValueError("precision float16 is for a GPU (device cuda): take bfloat16 on a CPU")
+        if self.precision == "int8" and self.runtime != "openvino":
+            raise ValueError("precision int8 is for runtime openvino and a file made by oddwatch backbones quantize")
 
     def options(self) -> dict[str, Any]:
         """JSON types."""

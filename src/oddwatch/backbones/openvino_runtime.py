@@ -65,15 +65,24 @@ def openvino_embedder(
     core = openvino.Core()
     if compute.precision == "bfloat16" and not openvino_knows_bfloat16():
         raise UsageError("precision bfloat16: OpenVINO does not have it on this processor: take float32")
-    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[compute.precision], "PERFORMANCE_HINT": "LATENCY"}
-    if compute.threads is not None:
-        config["INFERENCE_NUM_THREADS"] = compute.threads
+    config = how(compute.precision, compute.threads)
     path = None if key is None else _folder() / f"{_digest(key, compute, openvino)}.blob"
     compiled = None if path is None else _read(path, core, config)
     if compiled is None:
-        compiled = core.compile_model(_converted(openvino, features, network(), shape), "CPU", config)
+        compiled = core.compile_model(converted(features, network(), shape), "CPU", config)
         if path is not None:
             _write(path, compiled.export_model().getvalue())
+    return embedder_of(compiled)
+
+
+def how(precision: str, threads: int | None) -> dict[str, Any]:
+    """What OpenVINO is told when it compiles a model. precision: of what the model itself leaves open."""
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+    return config if threads is None else {**config, "INFERENCE_NUM_THREADS": threads}
+
+
+def embedder_of(compiled: Any) -> Embedder:
+    """A compiled model, one clip at a time."""
     request = compiled.create_infer_request()
     sizes = [tuple(output.shape)[1:] for output in compiled.outputs]
 
@@ -110,7 +119,9 @@ def _digest(key: str, compute: Compute, openvino: Any) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _converted(openvino: Any, features: Features, network: Any, shape: tuple[int, int, int, int]) -> Any:
+def converted(features: Features, network: Any, shape: tuple[int, int, int, int]) -> Any:
+    """A model of OpenVINO that takes (1, T, H, W, 3) and gives vectors and grids, not compiled."""
+    openvino = import_openvino()
     import torch
 
     class Embedding(torch.nn.Module):

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from oddwatch import __version__
-from oddwatch.cli import dataset, demo, embed, evaluate, export, learn, names, score, train
+from oddwatch.cli import dataset, demo, embed, evaluate, export, learn, names, quantize, score, train
 from oddwatch.cli.commands import Command, Group
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ backbones.callback(invoke_without_command=True)(names.backbones)
 backbones.command("show", cls=Command)(names.show_backbone)
 backbones.command("pull", cls=Command)(names.pull_backbone)
 backbones.command("tune", cls=Command)(names.tune_backbone)
+backbones.command("quantize", cls=Command)(quantize.quantize)
 app.add_typer(backbones, name="backbones")
 app.command("scorers", cls=Command)(names.scorers)
 

@@ -20,6 +20,7 @@ from oddwatch.cli.options import (
     Fps,
     Options,
     Precision,
+    Quantized,
     Runtime,
     Tuned,
     Videos,
@@ -54,6 +55,7 @@ def embed(
     precision: Precision = None,
     device: Device = None,
     tuned: Tuned = False,
+    quantized: Quantized = None,
     options: Options = [],  # noqa: B006 (typer makes a new one)
     grid: Annotated[
         bool, typer.Option("--grid", help="Keep the embeddings of places too: 50 to 1000 times as large.")
@@ -71,7 +73,9 @@ def embed(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Embed an archive of videos once, for learn, score and evaluate. Run it again and it goes on where it was."""
-    made = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned, others=options)
+    made = backbone_options(
+        backbone, weights, runtime, precision, device, tuned=tuned, quantized=quantized, others=options
+    )
     built = build_backbone(backbone, **made)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")

@@ -18,6 +18,7 @@ from oddwatch.cli.options import (
     OnWhat,
     Options,
     Precision,
+    Quantized,
     Runtime,
     ScorerName,
     Seed,
@@ -62,6 +63,7 @@ def evaluate(
     precision: Precision = None,
     device: Device = None,
     tuned: Tuned = False,
+    quantized: Quantized = None,
     options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
@@ -85,7 +87,7 @@ def evaluate(
     from oddwatch.report import require_extra, write_report
 
     if dataset == EMBEDDINGS:
-        computing = (detector_folder, weights, runtime, precision, device, fps, cache_folder)
+        computing = (detector_folder, weights, runtime, precision, device, quantized, fps, cache_folder)
         flags = (tuned, options, no_compare, no_leave_one_out)
         usual = (backbone, scorer, on, budget) == ("motion", "auto", "auto", "2/day")
         if not usual or any(flags) or any(value is not None for value in computing):
@@ -107,12 +109,14 @@ def evaluate(
                 "--detector brings its own backbone, weights, option, tuned, scorer, on, budget and seed: leave them "
                 "out"
             )
-        detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
+        detector = Detector.load(
+            detector_folder, runtime=runtime, precision=precision, device=device, quantized=quantized
+        )
     else:
         detector = Detector(
             backbone=backbone,
             backbone_options=backbone_options(
-                backbone, weights, runtime, precision, device, tuned=tuned, others=options
+                backbone, weights, runtime, precision, device, tuned=tuned, quantized=quantized, others=options
             ),
             scorer=scorer,
             on=on,

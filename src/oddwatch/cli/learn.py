@@ -18,6 +18,7 @@ from oddwatch.cli.options import (
     OnWhat,
     Options,
     Precision,
+    Quantized,
     Runtime,
     ScorerName,
     Seed,
@@ -59,6 +60,7 @@ def learn(
     precision: Precision = None,
     device: Device = None,
     tuned: Tuned = False,
+    quantized: Quantized = None,
     options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
     on: OnWhat = "auto",
@@ -81,11 +83,11 @@ def learn(
     kept = EmbeddingCache(videos[0]).collected() if len(videos) == 1 and os.path.isdir(videos[0]) else {}
     if given and len(given) < len(videos):
         raise UsageError(f"{display_name(given[0])} holds embeddings: give such files alone, or videos alone")
-    computing = tuned or any(value is not None for value in (weights, runtime, precision, device))
+    computing = tuned or any(value is not None for value in (weights, runtime, precision, device, quantized))
     if (given or kept) and (computing or cache_folder is not None):
         raise UsageError(
             f"{display_name(videos[0])} holds embeddings: leave out --weights, --runtime, --precision, --device, "
-            "--tuned and --cache"
+            "--tuned, --quantized and --cache"
         )
     if fps is not None:
         require_fps([], fps)
@@ -105,7 +107,9 @@ def learn(
         on = "vector" if on == "auto" and not first.grids else on
     else:
         backbone = backbone or "motion"
-        made = backbone_options(backbone, weights, runtime, precision, device, tuned=tuned, others=options)
+        made = backbone_options(
+            backbone, weights, runtime, precision, device, tuned=tuned, quantized=quantized, others=options
+        )
     detector = Detector(backbone=backbone, backbone_options=made, scorer=scorer, on=on, budget=budget, seed=seed)
     if given:
         with progress_bar() as progress:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from oddwatch.backbones import backbone_class, build_backbone
-from oddwatch.backbones.pretrained import PretrainedBackbone
+from oddwatch.backbones.pretrained import INT8, PretrainedBackbone
 from oddwatch.detector import On
 from oddwatch.errors import UsageError
 
@@ -53,6 +53,12 @@ Device = Annotated[
 ]
 Tuned = Annotated[
     bool, typer.Option("--tuned", help="Take the runtime and precision that oddwatch backbones tune found to be best.")
+]
+Quantized = Annotated[
+    str | None,
+    typer.Option(
+        "--quantized", metavar="FILE", help="Compute it in INT8, from a file made by oddwatch backbones quantize."
+    ),
 ]
 Options = Annotated[
     list[str],
@@ -100,11 +106,13 @@ def backbone_options(
     device: str | None = None,
     *,
     tuned: bool = False,
+    quantized: str | None = None,
     others: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What the command line says about a backbone, as its options; with `tuned` the pair that was measured to be best
-    here, by name. others: NAME=VALUE, the value as JSON or else as text. Raises UsageError: for a backbone without a
-    network, for `tuned` beside a choice of one's own or before anything was measured, for an option without a value.
+    here, by name. quantized: a file, which says what computes it. others: NAME=VALUE, the value as JSON or else as
+    text. Raises UsageError: for a backbone without a network, for `tuned` or `quantized` beside a choice of one's own,
+    for `tuned` before anything was measured, for an option without a value.
     """
     if weights is not None and backbone_class(backbone).record.weights is None:
         raise UsageError(f"{backbone} uses no weights: leave out --weights, or choose another --backbone")
@@ -114,12 +122,15 @@ def backbone_options(
         raise UsageError(f"{twice[0]} is given twice: leave out --option {twice[0]}=...")
     options.update(parsed(others))
     chosen = [name for name in ("runtime", "precision", "device") if name in options]
-    if (chosen or tuned) and not issubclass(backbone_class(backbone), PretrainedBackbone):
-        flags = ", ".join(f"--{name}" for name in [*chosen, *["tuned"] * tuned])
-        raise UsageError(f"{backbone} has no network: leave out {flags}, or choose another --backbone")
+    flags = [*chosen, *["tuned"] * tuned, *["quantized"] * (quantized is not None)]
+    if flags and not issubclass(backbone_class(backbone), PretrainedBackbone):
+        named = ", ".join(f"--{name}" for name in flags)
+        raise UsageError(f"{backbone} has no network: leave out {named}, or choose another --backbone")
+    if (tuned or quantized is not None) and len(flags) > 1:
+        raise UsageError(f"give --{flags[-1]} or --{flags[0]}, not both")
+    if quantized is not None:
+        options |= {**INT8, "quantized": quantized}
     if tuned:
-        if chosen:
-            raise UsageError(f"give --tuned or --{chosen[0]}, not both")
         from oddwatch.backbones.tuning import best_for
 
         made = build_backbone(backbone, **options)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from oddwatch.cli.commands import INTERRUPTED
-from oddwatch.cli.options import Cache, Device, Fps, Precision, Runtime, Videos, require_fps
+from oddwatch.cli.options import Cache, Device, Fps, Precision, Quantized, Runtime, Videos, require_fps
 from oddwatch.cli.output import (
     EVENT_COLUMNS,
     EVENT_NUMBERS,
@@ -77,6 +77,7 @@ def score(
     runtime: Runtime = None,
     precision: Precision = None,
     device: Device = None,
+    quantized: Quantized = None,
     fps: Fps = None,
     cache_folder: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
@@ -90,7 +91,7 @@ def score(
         raise UsageError("--annotate shows moments, so it does not go with --unit clip")
     if csv_file is not None and os.path.isfile(csv_file) and csv_file.suffix.lower() != ".csv":
         raise UsageError(f"--csv {csv_file} is a file already and does not end in .csv: give another name")
-    detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device)
+    detector = Detector.load(detector_folder, runtime=runtime, precision=precision, device=device, quantized=quantized)
     listing = list_videos(videos)
     require_fps(listing.videos, fps)
     cache = None if cache_folder is None else EmbeddingCache(cache_folder)

@@ -16,7 +16,7 @@ from oddwatch import __version__
 from oddwatch.backbones import GIVEN, backbone_class, build_backbone
 from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
-from oddwatch.detector.compatible import check_learned_with, code, computed_otherwise, versions
+from oddwatch.detector.compatible import check_learned_with, code, computed_otherwise, versions, with_quantized
 from oddwatch.detector.folder import read_folder, write_folder
 from oddwatch.detector.learning import FittedScorer, Indices, hold_out, inputs_of, peak_boxes
 from oddwatch.detector.suited import columns, suitable_scorers, suited
@@ -33,14 +33,7 @@ from oddwatch.embed import (
 )
 from oddwatch.embed.given import scenes
 from oddwatch.embedding_file import EmbeddingFile
-from oddwatch.errors import (
-    DetectorError,
-    MissingExtraError,
-    NotEnoughVideoError,
-    OddwatchError,
-    UsageError,
-    VideoError,
-)
+from oddwatch.errors import DetectorError, MissingExtraError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
 from oddwatch.grouping import Grouping, group, sustained_levels
 from oddwatch.scorers import build_scorer, scorer_class
 from oddwatch.scorers.centroid import CentroidScorer
@@ -453,18 +446,20 @@ class Detector:
         runtime: str | None = None,
         precision: str | None = None,
         device: str | None = None,
+        quantized: str | None = None,
     ) -> Detector:
         """Read a saved detector. Raises DetectorError: not one, damaged, half-written, or from a newer version.
 
-        runtime, precision, device: compute its backbone in another way than it learned with. How far that moves
-        embeddings is measured and logged as a warning; by more than 2% is refused with a DetectorError.
+        runtime, precision, device: compute its backbone in another way than it learned with; quantized: with this file
+        in INT8, or where the one it learned with lies now. How far that moves embeddings is measured and logged as a
+        warning; by more than 2% is refused with a DetectorError.
         """
         record, tensors = read_folder(Path(folder))
-        asked_for = {"runtime": runtime, "precision": precision, "device": device}
+        asked_for = dict(runtime=runtime, precision=precision, device=device, quantized=quantized)
         try:
             detector = cls(
                 backbone=record["backbone"]["name"],
-                backbone_options=record["backbone"]["options"],
+                backbone_options=with_quantized(record["backbone"]["options"], quantized),
                 scorer=record["scorer"]["name"],
                 scorer_options=record["scorer"]["options"],
                 on=record["scorer"]["on"],

@@ -45,9 +45,14 @@ def code(backbone: Backbone) -> dict[str, Any]:
     return {"version": backbone.version, "source_sha256": source}
 
 
+def with_quantized(options: dict[str, Any], quantized: str | None) -> dict[str, Any]:
+    """Options of the backbone that a detector learned with; its file in INT8 may lie elsewhere now."""
+    return {**options, "quantized": quantized} if quantized is not None and "quantized" in options else options
+
+
 def computed_otherwise(learned: Backbone, changes: dict[str, str]) -> Backbone:
-    """The backbone that a detector learned with, computed with another runtime, precision or device. How far that moves
-    the embedding of a fixed clip is measured and logged as a warning.
+    """The backbone that a detector learned with, computed with another runtime, precision or device, or with a file in
+    INT8. How far that moves the embedding of a fixed clip is measured and logged as a warning.
 
     Raises DetectorError when it is more than `MAX_APART`, UsageError for what cannot be, MissingExtraError.
     """
