@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from oddwatch.errors import RunError
 from oddwatch.files import write_bytes
 from oddwatch.finetune.folder import RunFolder
 from oddwatch.finetune.module import Learner
+from oddwatch.torch_compat import import_torchvision
+
+import_torchvision()  # before Lightning imports it without the remedy
+from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.loggers import TensorBoardLogger  # noqa: E402
+from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
 
 Progress = Callable[[str, float, float | None], None]
 

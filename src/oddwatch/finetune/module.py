@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from oddwatch.finetune.recipe import Recipe
 from oddwatch.scorers.autoencoder import autoencoder_network
+from oddwatch.torch_compat import import_torchvision
+
+import_torchvision()  # before Lightning imports it without the remedy
+from lightning.pytorch import LightningModule  # noqa: E402
 
 Features = Callable[[nn.Module, Tensor], tuple[Tensor, Any]]
 
