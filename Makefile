@@ -28,7 +28,7 @@ test: $(STAMP) ## Run the default tests with coverage, on all cores
 	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile $(ARGS)
 
 test-all: $(STAMP) ## Run the tests that `make test` leaves out (slow, service); a skip is a failure
-	$(BIN)/python -m pytest -m "slow or service" --no-skips $(ARGS)
+	$(BIN)/python -m pytest -m "slow or service" --no-skips --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Check style, format and types
 	$(BIN)/python -m ruff check

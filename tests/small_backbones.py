@@ -37,7 +37,7 @@ _LIKE_ANOTHER = {
     "slow-r50",
     "dinov2-b",
 }
-_NOT_SMALL = {"s3d", "mvit-v2-s", "slowfast-r50", "swin3d-t", "vivit-b", "vjepa2-l"}
+_NOT_SMALL = {"s3d", "mvit-v2-s", "slowfast-r50", "swin3d-t", "videomae-b", "vivit-b", "vjepa2-l"}
 CLIP_BACKBONES = [name for name in BACKBONES if issubclass(backbone_class(name), ClipBackbone)]
 
 

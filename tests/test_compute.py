@@ -58,12 +58,10 @@ def check_every_pair(name: str) -> None:
         assert build_backbone(name, **json.loads(json.dumps(other.options()))).options() == other.options()
 
 
-@pytest.mark.slow
 def test_every_pair_is_near_float32_in_torch() -> None:
     check_every_pair("timesformer")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [p.values[0] for p in parameters(CLIP_BACKBONES) if p.values[0] != "timesformer"])
 def test_every_pair_of_the_others(name: str) -> None:
     check_every_pair(name)
@@ -176,7 +174,6 @@ def test_weights_changed_in_place_are_those_used(compute: Compute) -> None:
     assert moved(backbone.embed(x)[0], expected) < 0.02
 
 
-@pytest.mark.slow
 def test_a_converted_network_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read again for the same weights alone, and made again when what is kept is damaged."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -211,7 +208,6 @@ def test_a_converted_network_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(conversions) == 4
 
 
-@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,20 +267,20 @@ _QUANTIZE = """
 import numpy as np
 from oddwatch.backbones import build_backbone
 from oddwatch.backbones.quantizing import quantize
+
+pytestmark = pytest.mark.slow
 made = build_backbone("r3d-18", weights="random", frames=4, size_px=32)
 clips = list(np.random.default_rng(0).normal(size=(4, 4, 32, 32, 3)).astype(np.float32))
 quantize(made, clips[:2], clips[2:], max_error=0.99)
 """
 
 
-@pytest.mark.slow
 def test_nothing_is_sent_when_quantizing(tmp_path: Path) -> None:
     sent, left = watched(_QUANTIZE, tmp_path)
     assert sent == ""
     assert not [name for name in left if "intel" in name or "openvino" in name]
 
 
-@pytest.mark.slow
 def test_nothing_is_sent(tmp_path: Path) -> None:
     sent, left = watched(_EMBED, tmp_path)
     assert sent == ""
@@ -298,7 +294,6 @@ def test_without_the_guard_it_would_be_seen(tmp_path: Path) -> None:
     assert left
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guarded", [True, False])
 def test_where_openvino_was_imported_before(tmp_path: Path, guarded: bool) -> None:
     """Its import had been sent; a conversion is not, as it would be."""

@@ -598,7 +598,13 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
     assert record["versions"] == versions()
     assert record["versions"]["numpy"] == np.__version__
     assert (record["seed"], record["folds"], record["budget"]) == (42, 3, "1/hour")
-    expected = {"name": "motion", "options": learned.backbone.options(), "weights_sha256": None}
+    expected = {
+        "name": "motion",
+        "options": learned.backbone.options(),
+        "weights_sha256": None,
+        "version": 1,
+        "source_sha256": None,
+    }
     assert record["backbone"] == expected
     assert record["grouping"] == asdict(Grouping())
     assert record["threshold"]["value"] == learned.threshold.value

@@ -19,6 +19,8 @@ from oddwatch.finetune import FineTune, Recipe, train
 from oddwatch.finetune.clips import clips_of
 from oddwatch.finetune.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["manifest"]
 
 

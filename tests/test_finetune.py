@@ -32,6 +32,8 @@ from oddwatch.finetune.clips import clips_of, views_of
 from oddwatch.finetune.embeddings import embed_views
 from oddwatch.finetune.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 LEARNING = "learning_backbone:Learning"
 MEAN = "mean_backbone:MeanPicture"

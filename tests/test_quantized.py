@@ -23,6 +23,8 @@ from oddwatch.detector import Detector
 from oddwatch.errors import DetectorError, MissingExtraError, OddwatchError, UsageError, WeightsError
 from oddwatch.video import sample_clip
 
+pytestmark = pytest.mark.slow
+
 NAME = "r3d-18"
 OPTIONS = {"weights": "random", **SMALL[NAME], "stride_seconds": 0.5, "window_seconds": 1.0}
 

@@ -18,6 +18,8 @@ from oddwatch.cli.options import backbone_options
 from oddwatch.detector import Detector, compatible
 from oddwatch.errors import DetectorError, OddwatchError, UsageError
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"weights": "random", **SMALL["timesformer"], "stride_seconds": 0.5, "window_seconds": 1.0}
 
 
