@@ -23,6 +23,8 @@ from oddwatch.backbones.compute import Compute, processor
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.errors import MissingExtraError, UsageError
 
+pytestmark = pytest.mark.slow
+
 REDUCED = [Compute("torch", "bfloat16"), Compute("openvino", "float32"), Compute("openvino", "bfloat16")]
 
 
@@ -267,8 +269,6 @@ _QUANTIZE = """
 import numpy as np
 from oddwatch.backbones import build_backbone
 from oddwatch.backbones.quantizing import quantize
-
-pytestmark = pytest.mark.slow
 made = build_backbone("r3d-18", weights="random", frames=4, size_px=32)
 clips = list(np.random.default_rng(0).normal(size=(4, 4, 32, 32, 3)).astype(np.float32))
 quantize(made, clips[:2], clips[2:], max_error=0.99)
