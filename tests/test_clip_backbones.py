@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_backbones import CLIP_BACKBONES, SMALL, parameters, small
+from small_backbones import CLIP_BACKBONES, DIFFERENT, SMALL, parameters, small
 from small_videos import write
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,7 +41,7 @@ def lively(network: torch.nn.Module) -> None:
             module.running_var.uniform_(0.5, 1.5, generator=generator)
 
 
-@pytest.fixture(scope="module", params=parameters(CLIP_BACKBONES))
+@pytest.fixture(scope="module", params=parameters(DIFFERENT))
 def backbone(request: pytest.FixtureRequest) -> PretrainedBackbone:
     made = small(request.param)
     lively(made.network)
@@ -375,7 +375,7 @@ def test_a_detector_with_a_clip_backbone(tmp_path: Path) -> None:
 
 
 QUICK = ("dinov2-s",)
-KEPT_SLOWLY = ("r2plus1d-18", "slowfast-r50", "mvit-v2-s", "videomae-b", "vivit-b", "vjepa2-l")
+KEPT_SLOWLY = ("r2plus1d-18", "slowfast-r50", "videomae-b", "vivit-b", "vjepa2-l")
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in KEPT_SLOWLY)])

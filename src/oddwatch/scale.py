@@ -35,7 +35,8 @@ def ray_map(
         raise MissingExtraError("--engine ray", "ray", "scale") from error
 
     def run(work: Callable[[Iterable[Item]], Iterator[Result]], items: Sequence[Item]) -> Iterator[Result]:
-        return _run(work, items, processes)
+        with redirect_stdout(sys.stderr):  # Ray prints there what it says of lost processes, to the very end
+            yield from _run(work, items, processes)
 
     return run
 
@@ -70,12 +71,11 @@ def _run(
             compute=ray.data.ActorPoolStrategy(size=min(count, tasks.num_blocks())),
             num_cpus=cores,
         )
-        with redirect_stdout(sys.stderr):  # Ray prints there what it says of lost processes
-            for row in done.iter_rows():
-                result = pickle.loads(row["result"])
-                if isinstance(result, _Raised):
-                    raise result.error
-                yield result
+        for row in done.iter_rows():
+            result = pickle.loads(row["result"])
+            if isinstance(result, _Raised):
+                raise result.error
+            yield result
     except ray.exceptions.RayError as error:
         raise OddwatchError(f"the Ray cluster failed: {error}") from error
     finally:
