@@ -41,11 +41,6 @@ _NOT_SMALL = {"s3d", "mvit-v2-s", "slowfast-r50", "swin3d-t", "videomae-b", "viv
 CLIP_BACKBONES = [name for name in BACKBONES if issubclass(backbone_class(name), ClipBackbone)]
 
 
-_ANOTHER_SIZE = {"timesformer-hr", "timesformer-l", "swin3d-s", "swin3d-b", "dinov2-b"}
-"""Of a network that is there: the same code and, where it can be small, the same small one."""
-DIFFERENT = [name for name in CLIP_BACKBONES if name not in _ANOTHER_SIZE]
-
-
 def parameters(names: list[str]) -> list[Any]:
     """Names for a fixture; those of one family but the first, and those that take long, are slow tests."""
     slow = _LIKE_ANOTHER | _NOT_SMALL
