@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from oddwatch.embed import StoredEmbeddings
 from oddwatch.errors import NotEnoughVideoError
 from oddwatch.scorers import GridScorer, Scorer
+from oddwatch.scorers.base import PIXELS
 from oddwatch.types import FloatArray, ScoreTrack, covered_seconds
 
 Indices = NDArray[np.int64]
@@ -126,9 +127,13 @@ class FittedScorer:
         return np.concatenate(parts).astype(np.float64)
 
     def clip_score(self, vectors: FloatArray, scores: FloatArray) -> float:
-        """ONE score of a whole clip: of its mean vector, or on a grid the highest of its moments (scores)."""
+        """ONE score of a whole clip: of its mean vector, or on a grid the highest of its moments (scores); of pixels the
+        mean of its moments, because a mean of pictures is no picture.
+        """
         if self.on == "grid":
             return float(scores.max())
+        if self.scorer.columns == PIXELS:
+            return float(scores.mean())
         return float(self.vector_scores(vectors.mean(axis=0, keepdims=True))[0])
 
 
@@ -149,7 +154,6 @@ def hold_out(
     make: Callable[[Indices], FittedScorer],
     *,
     folds: int,
-    progress: Callable[[int, int], None] | None = None,
 ) -> HeldOut:
     """Score every piece by a scorer made from the other folds (cross-fitting, so that all usual video both teaches and
     calibrates). make: (embeddings to learn from) -> scorer.
@@ -159,9 +163,7 @@ def hold_out(
     tracks: list[ScoreTrack] = []
     clips: list[float] = []
     lengths: list[float] = []
-    for done, fold in enumerate(used):
-        if progress:
-            progress(done, len(used))
+    for fold in used:
         items = teachers(stored, pieces, fold)
         if not len(items):
             raise NotEnoughVideoError("too little usual video to hold any of it out: give at least 10 seconds")

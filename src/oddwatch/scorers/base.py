@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +14,8 @@ from oddwatch.types import FloatArray
 
 Arrays = dict[str, FloatArray]
 Rows = NDArray[np.float32]
+PIXELS = ("pixels",)
+"""The `columns` of a scorer whose rows are the pixels of clips."""
 
 
 class Scorer(ABC):
@@ -32,6 +34,9 @@ class Scorer(ABC):
     """Names of the columns that it needs, for scorers that know what they look at; empty: any rows will do."""
 
     options: dict[str, Any]
+
+    told: Callable[[float], None] | None = None
+    """Called during `fit` with the share that is done, by scorers that take long."""
 
     @abstractmethod
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
