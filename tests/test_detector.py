@@ -32,6 +32,7 @@ from oddwatch.embed import EmbeddingStore, StoredEmbeddings, embed_video
 from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
 from oddwatch.grouping import Grouping
 from oddwatch.scorers import SCORERS, scorer_class
+from oddwatch.scorers.base import PIXELS
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import Embeddings, Frame, ScoreTrack
 
@@ -150,6 +151,7 @@ def test_scores_use_no_later_frame(videos: Path, learned: Detector, left: Embedd
     [
         (name, on)
         for name in sorted(SCORERS)
+        if scorer_class(name).columns != PIXELS
         for on in ("vector", "grid")
         if on == "grid" or not scorer_class(name).columns
     ],
@@ -427,7 +429,7 @@ def test_a_users_own_backbone_without_a_grid(videos: Path, tmp_path: Path) -> No
 
 
 def test_a_scorer_that_needs_the_channels_of_a_grid_is_not_put_on_vectors() -> None:
-    needy = [scorer for scorer in SCORERS if scorer_class(scorer).columns]
+    needy = [scorer for scorer in SCORERS if scorer_class(scorer).columns not in ((), PIXELS)]
     assert needy
     for scorer in needy:
         assert Detector(scorer=scorer).on == "grid"

@@ -20,7 +20,7 @@ from sklearn.neighbors import NearestNeighbors
 from oddwatch.errors import MissingExtraError, NotEnoughVideoError, UsageError
 from oddwatch.scorers import SCORERS, GridScorer, Scorer, build_scorer, scorer_class
 from oddwatch.scorers.autoencoder import AutoencoderScorer
-from oddwatch.scorers.base import Normaliser
+from oddwatch.scorers.base import PIXELS, Normaliser
 from oddwatch.scorers.blend import BlendScorer
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.scorers.gaussian import GaussianScorer
@@ -30,7 +30,7 @@ from oddwatch.types import FloatArray
 
 QUICK: dict[str, dict[str, Any]] = {"autoencoder": {"hidden": (32, 16), "epochs": 30, "batch_size": 32}}
 """Options with which a fit takes a moment; a scorer that is not named here takes its defaults."""
-NAMES = sorted(SCORERS)
+NAMES = sorted(name for name in SCORERS if scorer_class(name).columns != PIXELS)
 COLUMNS = 6
 
 
@@ -233,7 +233,7 @@ def test_an_unknown_option_is_a_usage_error(name: str) -> None:
 
 
 def test_an_unknown_scorer_lists_the_valid_ones() -> None:
-    with pytest.raises(UsageError, match=f"choose one of {', '.join(NAMES)}, or module:Class"):
+    with pytest.raises(UsageError, match=f"choose one of {', '.join(sorted(SCORERS))}, or module:Class"):
         build_scorer("svm")
 
 

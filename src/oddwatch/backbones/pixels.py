@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -31,6 +32,7 @@ class PixelsBackbone(ClipBackbone):
 
     def __init__(self, *, window_seconds: float | None = 0.9, stride_seconds: float = 0.5, **options: Any) -> None:
         super().__init__(window_seconds=window_seconds, stride_seconds=stride_seconds, **options)
+        self.record = replace(type(self).record, vector_size=self.input.frames * self.input.size_px**2)
 
     def prepare(self, image: Image) -> Pixels:
         """(H, W, 3) uint8 -> (size, size) float32, 0..1."""

@@ -127,8 +127,8 @@ class FittedScorer:
         return np.concatenate(parts).astype(np.float64)
 
     def clip_score(self, vectors: FloatArray, scores: FloatArray) -> float:
-        """ONE score of a whole clip: of its mean vector, or on a grid the highest of its moments (scores); of pixels the
-        mean of its moments, because a mean of pictures is no picture.
+        """ONE score of a whole clip: of its mean vector, or on a grid the highest of its moments (scores). Of pixels it
+        is the mean of its moments, because a mean of pictures is no picture.
         """
         if self.on == "grid":
             return float(scores.max())

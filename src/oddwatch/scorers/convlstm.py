@@ -96,9 +96,11 @@ class ConvLSTMScorer(Scorer):
             steps, done = o["epochs"] * math.ceil(len(rows) / o["batch_size"]), 0
             for _ in range(o["epochs"]):
                 total = 0.0
-                for batch in torch.randperm(len(rows)).split(o["batch_size"]):
+                order = torch.randperm(len(rows)).numpy()
+                for first in range(0, len(rows), o["batch_size"]):
+                    batch = rows[order[first : first + o["batch_size"]]]
                     with torch.autocast("cpu", torch.bfloat16, enabled=o["precision"] == "bfloat16"):
-                        loss = network.errors(self._clips(rows[batch.numpy()], size)).mean()
+                        loss: Any = network.errors(self._clips(batch, size)).mean()
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
@@ -152,7 +154,7 @@ class ConvLSTMScorer(Scorer):
     def _clips(self, rows: Rows, size_px: int) -> torch.Tensor:
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(rows)).unflatten(1, (self.options["frames"], size_px, size_px))
+        return torch.from_numpy(np.ascontiguousarray(rows)).reshape(len(rows), self.options["frames"], size_px, size_px)
 
 
 def _standard(pictures: Rows) -> tuple[FloatArray, float]:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 _SMALLEST_PX, _STEP_PX = 27, 8
 
+
 class ConvLSTM(nn.Module):
     """Convolutional LSTM, 3 x 3 (Shi et al. 2015), without peepholes: (N, T, C, H, W) -> (N, T, hidden, H, W)."""
 
@@ -21,7 +22,7 @@ class ConvLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         clips, frames, _, height, width = x.shape
-        given = self.input(x.flatten(0, 1)).unflatten(0, (clips, frames))  # of all frames at once; only the rest waits
+        given = self.input(x.flatten(0, 1)).unflatten(0, (clips, frames))  # of all frames at once
         state, cell = (x.new_zeros(clips, self.hidden, height, width) for _ in range(2))
         outputs = []
         for frame in range(frames):
@@ -68,9 +69,9 @@ class SpatiotemporalAutoencoder(nn.Module):
         x = functional.pad(standardised.flatten(0, 1).unsqueeze(1), (0, margin, 0, margin))
         x = torch.tanh(self.conv1(x))
         x = torch.tanh(self.conv2(x))
-        x = self.memories(x.unflatten(0, (clips, frames))).flatten(0, 1)
-        x = self.deconv2(torch.tanh(self.deconv1(x)))[:, 0, :size, :size]
-        return x.unflatten(0, (clips, frames))
+        x = self.memories(x.reshape(clips, frames, *x.shape[1:])).flatten(0, 1)
+        copies: Tensor = self.deconv2(torch.tanh(self.deconv1(x)))
+        return copies[:, 0, :size, :size].reshape(clips, frames, size, size)
 
     def errors(self, clips: Tensor) -> Tensor:
         """(N,) mean squared error of the copies of clips (N, T, S, S)."""
