@@ -25,10 +25,10 @@ from oddwatch.scenes import ACTIONS, ALLOWED, FORBIDDEN, Action
 from oddwatch.video import VideoWriter
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-EPOCHS, FROM_EPOCH = 12, 6
+EPOCHS, FROM_EPOCH = 12, 8
 SMALL: dict[str, dict[str, Any]] = {
     "timesformer": {"size_px": 64, "model": {"num_hidden_layers": 2, "intermediate_size": 256}},
-    "slowfast-r50": {"frames": 8, "model": {"depths": [1, 1, 1, 1]}},
+    "slowfast-r50": {"frames": 8, "size_px": 224, "model": {"depths": [1, 1, 1, 1]}},
     "r2plus1d-18": {"size_px": 48},
 }
 """What makes a network small: options of its backbone. R(2+1)D has no smaller depth, so its pictures are smaller."""
