@@ -155,14 +155,14 @@ def _area(found: RunEvaluation, by: str, split: str) -> Area:
 def _thresholds(found: RunEvaluation, by: str, given: float | None, false_alarms: str) -> list[ThresholdRow]:
     rows = []
     if given is not None and by == "error":
-        rows.append(_row(found, by, "given", given))
+        rows.append(_row(found, by, "given", "given", given))
     validation = found.scores(by, "validation")
     value, says = calibrated(validation, share_of(false_alarms))
-    rows.append(_row(found, by, says, value))
+    rows.append(_row(found, by, "calibrated", says, value))
     best = _in_hindsight(found.scores(by, "test"), found.scores(by, "anomaly"))
     if best is not None:
         says = "best in hindsight: chosen with the anomalies and the test clips in view"
-        rows.append(_row(found, by, says, best, hindsight=True))
+        rows.append(_row(found, by, "hindsight", says, best))
     return rows
 
 
@@ -189,13 +189,13 @@ def _in_hindsight(normal: FloatArray, anomalous: FloatArray) -> float | None:
     return float(candidates[len(right) - 1 - int(np.argmax(right[::-1]))])
 
 
-def _row(found: RunEvaluation, by: str, chosen: str, value: float, *, hindsight: bool = False) -> ThresholdRow:
+def _row(found: RunEvaluation, by: str, kind: str, chosen: str, value: float) -> ThresholdRow:
     accuracy: dict[str, float | None] = {}
     for split in SPLITS:
         above = found.scores(by, split) >= value
         share = float(above.mean()) if len(above) else None
         accuracy[split] = share if share is None or split == "anomaly" else 1 - share
-    return ThresholdRow(by, chosen, value, accuracy, hindsight)
+    return ThresholdRow(by, kind, chosen, value, accuracy)
 
 
 def _planes(rows: dict[str, FloatArray], seed: int, progress: Progress | None) -> tuple[Plane, ...]:
