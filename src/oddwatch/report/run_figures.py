@@ -207,7 +207,8 @@ def side_by_side(runs: Sequence[RunEvaluation]) -> bytes:
         rows = [(split, found.scores("error", split), SPLIT_COLORS[split]) for split in SPLITS]
         rows = [row for row in rows if len(row[1])]
         _boxes(axes, rows, found.calibrated, upright=True)
-        title = _plain(found.name) + (f"\n{UNTRAINED}" if found.untrained else "\n" + _plain(found.backbone))
+        second = UNTRAINED if found.untrained else _plain(found.backbone)
+        title = _plain(found.name) if found.name == found.backbone else f"{_plain(found.name)}\n{second}"
         axes.set_title(title, fontsize=8.5, color=ALARM if found.untrained else _INK)
         if place % across == 0:
             axes.set_ylabel(WAYS["error"], fontsize=8.5, color=GROUND)

@@ -73,7 +73,7 @@ def run_page(found: RunEvaluation) -> Page:
         _Section(
             "errors",
             "Reconstruction errors",
-            "Every point is a clip; boxes are quartiles, lines reach 1.5 times as far as the box is long. Dashed: the "
+            "Every point is a clip; boxes are quartiles, lines reach at most one and a half boxes further. Dashed: the "
             "threshold calibrated on validation clips. In brackets: how many clips.",
             pictures=[
                 draw(
@@ -244,13 +244,13 @@ def _row_of(found: RunEvaluation) -> dict[str, str]:
         "backbone": found.backbone,
         "learns": "autoencoder" if never else f"and {tuned['tensors']} tensors from epoch {tuned.get('from_epoch', 0)}",
         "target": NONE if never else str(tuned.get("target", NONE)),
+        **{f"AUROC, {by}": areas.get((by, "test"), NONE) for by in ways},
         "learning rate": f"{asked['optimiser']['learning_rate']:g}" if "optimiser" in asked else NONE,
         "epochs": str(len(found.epochs)),
         "best epoch": NONE if found.best_epoch is None else str(found.best_epoch),
         "validation loss": NONE if best is None else number(float(best["validation_loss"] or "nan")),
         "test clips": str(counts["test"]),
         "anomalous clips": str(counts["anomaly"]),
-        **{f"AUROC, {by}": areas.get((by, "test"), NONE) for by in ways},
         "training, s": f"{found.seconds:.1f}",
     }
 
@@ -325,7 +325,7 @@ def _tiles(found: RunEvaluation) -> list[tuple[str, str, str]]:
     detail = f"{counts['anomaly']} anomalous, {counts['test']} normal test clips"
     for area in found.areas:
         if area.split == "test" and area.auroc is not None:
-            tiles.append((share(area.auroc), f"AUROC by {'error' if area.by == 'error' else area.by}", detail))
+            tiles.append((share(area.auroc), f"AUROC by {figures.WAYS[area.by]}", detail))
     return tiles
 
 
