@@ -188,3 +188,10 @@ def test_figures_are_shown_when_the_report_cannot_be_written(oddwatch_: Runner, 
     assert ran.code == 1
     assert json.loads(ran.out)["report"] is None
     assert re.fullmatch(r"oddwatch: .*scores\.csv: the report cannot be written, .*\n", ran.err)
+
+
+def test_evaluate_says_that_it_was_interrupted(oddwatch_: Runner, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Detector, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    ran = oddwatch_("evaluate", "folder", data, "--out", "out")
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.err == "oddwatch: interrupted; what was not finished has not been written\n"

@@ -26,7 +26,7 @@ import oddwatch
 from oddwatch.backbones import build_backbone
 from oddwatch.detector import Detector
 from oddwatch.detector.compatible import versions
-from oddwatch.embed import EmbeddingStore, StoredEmbeddings
+from oddwatch.embed import EmbeddingStore, StoredEmbeddings, embed_video
 from oddwatch.errors import DetectorError, OddwatchError
 from oddwatch.grouping import Grouping
 from oddwatch.types import Embeddings
@@ -47,6 +47,11 @@ def stored(videos: Path) -> Iterator[StoredEmbeddings]:
 @pytest.fixture(scope="module")
 def learned(videos: Path) -> Detector:
     return small_detector(videos)
+
+
+@pytest.fixture(scope="module")
+def left(videos: Path) -> Embeddings:
+    return Embeddings.concatenate([e for _, e in embed_video(str(videos / "left.mp4"), build_backbone("motion"))])
 
 
 @pytest.fixture
