@@ -24,8 +24,8 @@ install: $(STAMP) ## Set up .venv: oddwatch (editable), all extras, the tools of
 demo: $(STAMP) ## Learn a rendered scene, find what is unusual in it, write a report
 	$(BIN)/oddwatch demo $(ARGS)
 
-test: $(STAMP) ## Run the default tests with coverage, on all cores
-	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile $(ARGS)
+test: $(STAMP) ## Run the default tests, on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-all: $(STAMP) ## Run the tests that `make test` leaves out (slow, service); a skip is a failure
 	$(BIN)/python -m pytest -m "slow or service" --no-skips --numprocesses auto --dist loadfile $(ARGS)
