@@ -24,6 +24,7 @@ from oddwatch.cli import (
     learn,
     names,
     quantize,
+    reproduce,
     score,
     train,
 )
@@ -59,6 +60,7 @@ datasets = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=No
 datasets.add_typer(prepare, name="prepare")
 app.add_typer(datasets, name="dataset")
 app.command("train", cls=Command)(train.train_command)
+app.command("reproduce", cls=Command)(reproduce.reproduce)
 app.command("compare", cls=Command)(compare.compare)
 app.command("export", cls=Command)(export.export)
 backbones = typer.Typer(cls=TyperGroup, no_args_is_help=False, rich_markup_mode=None)

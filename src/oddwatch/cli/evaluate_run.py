@@ -10,7 +10,7 @@ import typer
 
 from oddwatch.cli.output import counted, number, print_json, print_table, progress_bar, say_failures
 from oddwatch.errors import UsageError
-from oddwatch.runs import SPACES, SPLITS, to_json
+from oddwatch.runs import SPACES, SPLITS, to_json, write_evaluation
 
 if TYPE_CHECKING:
     from oddwatch.runs import RunEvaluation
@@ -64,12 +64,18 @@ def evaluated(
 ) -> RunEvaluation:
     """Evaluate a run and write all there is of it into `folder`; what could not be read is said."""
     from oddwatch.evaluate.run import evaluate_run
-    from oddwatch.report import require_extra, write_run_report
-    from oddwatch.runs import write_evaluation
+    from oddwatch.report import require_extra
 
     require_extra()
     with progress_bar() as progress:
         found = evaluate_run(run, cache=cache, threshold=threshold, false_alarms=false_alarms, progress=progress)
+    return written(found, folder)
+
+
+def written(found: RunEvaluation, folder: Path) -> RunEvaluation:
+    """Write all there is of an evaluation into `folder`."""
+    from oddwatch.report import write_run_report
+
     say_failures(found.failures)
     write_evaluation(found, folder)
     write_run_report(found, folder)
