@@ -27,8 +27,8 @@ demo: $(STAMP) ## Learn a rendered scene, find what is unusual in it, write a re
 experiment: $(STAMP) ## The published experiment in small: rendered clips, six configurations, their table
 	$(BIN)/python benchmarks/experiment.py $(ARGS)
 
-test: $(STAMP) ## Run the default tests with coverage, on all cores
-	$(BIN)/python -m pytest --cov --numprocesses auto --dist loadfile $(ARGS)
+test: $(STAMP) ## Run the default tests, on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-all: $(STAMP) ## Run the tests that `make test` leaves out (slow, service); a skip is a failure
 	$(BIN)/python -m pytest -m "slow or service" --no-skips --numprocesses auto --dist loadfile $(ARGS)

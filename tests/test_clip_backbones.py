@@ -55,13 +55,20 @@ def clips(backbone: PretrainedBackbone) -> np.ndarray[Any, np.dtype[np.float32]]
     return rng.normal(size=(2, i.frames, i.size_px, i.size_px, 3)).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def embedded(backbone: PretrainedBackbone, clips: Any) -> tuple[Any, Any]:
+    """Its vectors and grids of the clips."""
+    vector, grid = backbone.embed(clips)
+    assert grid is not None
+    return vector, grid
+
+
 # every family
 
 
-def test_it_gives_what_its_record_says(backbone: PretrainedBackbone, clips: Any) -> None:
-    vector, grid = backbone.embed(clips)
+def test_it_gives_what_its_record_says(backbone: PretrainedBackbone, embedded: tuple[Any, Any]) -> None:
+    vector, grid = embedded
     assert vector.shape == (2, backbone.record.vector_size)
-    assert grid is not None
     assert (grid.ndim, grid.shape[0], grid.shape[3]) == (4, 2, backbone.record.grid_size)
     assert vector.dtype == grid.dtype == np.float32
     assert np.isfinite(vector).all()
@@ -70,9 +77,11 @@ def test_it_gives_what_its_record_says(backbone: PretrainedBackbone, clips: Any)
     assert (vector[0] != vector[1]).any()
 
 
-def test_the_classifier_of_its_vector_is_the_librarys_own_forward(backbone: PretrainedBackbone, clips: Any) -> None:
+def test_the_classifier_of_its_vector_is_the_librarys_own_forward(
+    backbone: PretrainedBackbone, clips: Any, embedded: tuple[Any, Any]
+) -> None:
     """Or, where the library has no classifier, its vector is what the library pools itself."""
-    vector, _ = backbone.embed(clips)
+    vector, _ = embedded
     network: Any = backbone.network
     transformers = isinstance(backbone, TransformersBackbone)
     order = (0, 1, 4, 2, 3) if transformers else (0, 4, 1, 2, 3)
@@ -93,15 +102,16 @@ def test_the_classifier_of_its_vector_is_the_librarys_own_forward(backbone: Pret
     assert float((found - expected).norm() / expected.norm()) < 1e-5
 
 
-def test_a_place_of_the_grid_is_a_place_of_the_picture(backbone: PretrainedBackbone, clips: Any) -> None:
+def test_a_place_of_the_grid_is_a_place_of_the_picture(
+    backbone: PretrainedBackbone, clips: Any, embedded: tuple[Any, Any]
+) -> None:
     """What changes in the lower right corner changes the grid most in its lower right half."""
     changed = clips.copy()
     size = backbone.input.size_px
     changed[:, :, size * 3 // 4 :, size * 3 // 4 :] += 3
-    before, after = backbone.embed(clips)[1], backbone.embed(changed)[1]
-    assert before is not None
+    after = backbone.embed(changed)[1]
     assert after is not None
-    moved = np.linalg.norm(after - before, axis=3).mean(axis=0)
+    moved = np.linalg.norm(after - embedded[1], axis=3).mean(axis=0)
     if min(moved.shape) < 2:
         return  # one place: there is nowhere else
     y, x = np.unravel_index(int(moved.argmax()), moved.shape)
@@ -109,22 +119,22 @@ def test_a_place_of_the_grid_is_a_place_of_the_picture(backbone: PretrainedBackb
     assert (x + 0.5) / moved.shape[1] > 0.5
 
 
-def test_frozen_means_evaluation_mode_and_no_gradients(backbone: PretrainedBackbone, clips: Any) -> None:
+def test_frozen_means_evaluation_mode_and_no_gradients(
+    backbone: PretrainedBackbone, clips: Any, embedded: tuple[Any, Any]
+) -> None:
     state = {name: value.clone() for name, value in backbone.network.state_dict().items()}
-    first, again = backbone.embed(clips)[0], backbone.embed(clips)[0]
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(embedded[0], backbone.embed(clips)[0])
     assert not any(module.training for module in backbone.network.modules())
     assert not any(p.requires_grad for p in backbone.network.parameters())
     assert all(torch.equal(value, state[name]) for name, value in backbone.network.state_dict().items())
 
 
-def test_bfloat16_is_near(backbone: PretrainedBackbone, clips: Any) -> None:
+def test_bfloat16_is_near(backbone: PretrainedBackbone, clips: Any, embedded: tuple[Any, Any]) -> None:
     near = build_backbone(backbone.record.name, **{**backbone.options(), "precision": "bfloat16"})
     assert isinstance(near, PretrainedBackbone)
     near.network.load_state_dict(backbone.network.state_dict())
-    for found, exact in zip(near.embed(clips), backbone.embed(clips), strict=True):
+    for found, exact in zip(near.embed(clips), embedded, strict=True):
         assert found is not None
-        assert exact is not None
         assert found.dtype == np.float32
         assert 0 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.02
 

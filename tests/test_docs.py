@@ -127,6 +127,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "backbones.md"], ids=lambda page: page.name)
 def test_a_page_runs(page: Path, sandbox: Path) -> None:
     for block in ALL_BLOCKS:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Runner, finish, start
+from command_line import Runner, start
 from learning_backbone import Learning
 from mean_backbone import MeanPicture
 from small_backbones import SMALL, small
@@ -341,12 +341,14 @@ def test_the_command(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_killed_after_unfreezing(manifest: Path, tmp_path: Path) -> None:
+def test_killed_after_unfreezing(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """kill -9 two epochs after the backbone began to learn, then resume: the weights of a run that was left alone."""
     import torch
 
     config = write_config(tmp_path / "c.yaml", manifest, epochs=20)
-    assert finish(start("train", config, "--out", "whole", cwd=tmp_path), limit_seconds=300).code == 0
+    oddwatch = Runner(capsys)
+    whole = oddwatch("train", config, "--out", tmp_path / "whole")
+    assert whole.code == 0, whole.err
     process = start("train", config, "--out", "killed", cwd=tmp_path)
     killed = RunFolder(tmp_path / "killed")
     while len(killed.metrics()) < 5:
@@ -356,7 +358,7 @@ def test_killed_after_unfreezing(manifest: Path, tmp_path: Path) -> None:
     process.communicate()
     assert 5 <= len(killed.metrics()) < 20
     assert killed.record()["state"] == "running"
-    resumed = finish(start("train", config, "--out", "killed", "--resume", cwd=tmp_path), limit_seconds=300)
+    resumed = oddwatch("train", config, "--out", tmp_path / "killed", "--resume")
     assert resumed.code == 0, resumed.err
     a, b = (state(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "killed"))
     assert list(a) == list(b)

@@ -1,6 +1,6 @@
 """The contract of streams, then what is particular to `motion`.
 
-All clip backbones share one stream; two stand for them. What each family computes is in test_clip_backbones.py.
+All clip backbones share one stream; one stands for them. What each family computes is in test_clip_backbones.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from oddwatch.errors import UsageError
 from oddwatch.types import Embeddings, FloatArray, Frame, Image
 
 NAMES = sorted(BACKBONES)
-SLOW = pytest.mark.slow
 WIDTH, HEIGHT, FPS = 160, 120, 10.0
 Positions = Callable[[float], tuple[float, float]]
 
@@ -109,10 +108,7 @@ def walk() -> list[Frame]:
     return frames(every(1 / FPS, 21), rightwards)
 
 
-@pytest.fixture(
-    scope="module",
-    params=["motion", "timesformer", *(pytest.param(n, marks=SLOW) for n in ("r2plus1d-18", "slowfast-r50"))],
-)
+@pytest.fixture(scope="module", params=["motion", "timesformer"])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     return any_small(request.param)
 

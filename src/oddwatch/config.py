@@ -113,7 +113,12 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> TrainCo
         raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no keys: begin with one of configs/")
-    for key, value in (changes or {}).items():
+    return checked(found, changes or {}, of=str(path))
+
+
+def checked(found: dict[str, Any], changes: Mapping[str, Any], *, of: str) -> TrainConfig:
+    """Keys and values, with other values for some keys. of: what they are, for messages. Raises UsageError."""
+    for key, value in changes.items():
         *sections, last = key.split(".")
         place = found
         for section in sections:
@@ -125,7 +130,7 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> TrainCo
     try:
         return TrainConfig.model_validate(found)
     except ValidationError as error:
-        raise UsageError(f"{path}: {_one_line(error)}") from error
+        raise UsageError(f"{of}: {_one_line(error)}") from error
 
 
 def parse_value(text: str) -> Any:

@@ -14,7 +14,7 @@ from oddwatch.embed.given import read_given
 from oddwatch.errors import VideoError
 from oddwatch.files import sha256_of
 from oddwatch.types import Embeddings, Frame, VideoInfo
-from oddwatch.video import display_name, open_video, prefetch, sample_clip
+from oddwatch.video import display_name, open_video, prefetch, sample_video
 from oddwatch.video.names import is_numbered_image, visible_entries
 from oddwatch.windows import Window
 
@@ -72,9 +72,8 @@ def clips_of(
 ) -> Iterator[tuple[VideoInfo, Window[Pixels]]]:
     """The clips of one video as the backbone wants to see them, prepared but not embedded. Raises VideoError."""
     if backbone.window_seconds is None:
-        clip = sample_clip(path, frames=backbone.input.frames, fps=fps)
-        with open_video(path, fps=fps) as source:
-            yield source.info, backbone.whole(clip)
+        info, clip = sample_video(path, frames=backbone.input.frames, fps=fps)
+        yield info, backbone.whole(clip)
         return
     with open_video(path, fps=fps) as source:
         cutter = backbone.cutter()

@@ -9,7 +9,7 @@ from oddwatch.video.listing import Listing, classes_by_folder, first_folder_belo
 from oddwatch.video.names import display_name, is_url
 from oddwatch.video.opening import open_video
 from oddwatch.video.prefetch import prefetch
-from oddwatch.video.sampling import frames_at, sample_clip
+from oddwatch.video.sampling import frames_at, sample_clip, sample_video
 from oddwatch.video.source import VideoSource
 from oddwatch.video.windows import windows
 from oddwatch.video.writer import VideoWriter
@@ -28,5 +28,6 @@ __all__ = [
     "prefetch",
     "same_video",
     "sample_clip",
+    "sample_video",
     "windows",
 ]

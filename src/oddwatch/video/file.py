@@ -134,6 +134,7 @@ class FileSource(VideoSource):
 
         Some containers seek by pts and some by dts, which is the earlier one.
         """
+        self.at_start = False
         for offset in (pts, dts):
             try:
                 self._container.seek(offset, stream=self._stream)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from oddwatch.errors import UsageError, VideoError
-from oddwatch.types import Clip, FloatArray, Frame
+from oddwatch.types import Clip, FloatArray, Frame, VideoInfo
 from oddwatch.video.names import display_name, is_url
 from oddwatch.video.opening import open_video
+from oddwatch.video.source import VideoSource
 
 _SAME_SECONDS = 1e-6
 
@@ -28,6 +29,11 @@ def sample_clip(path: str | os.PathLike[str], *, frames: int, fps: float | None 
 
     Raises VideoError when there is no video, UsageError when `frames` is below 1 or the video never ends.
     """
+    return sample_video(path, frames=frames, fps=fps)[1]
+
+
+def sample_video(path: str | os.PathLike[str], *, frames: int, fps: float | None = None) -> tuple[VideoInfo, Clip]:
+    """What is known about the video, and `sample_clip` of it."""
     if frames < 1:
         raise UsageError(f"frames must be at least 1, got {frames}")
 
@@ -35,8 +41,8 @@ def sample_clip(path: str | os.PathLike[str], *, frames: int, fps: float | None 
         indices: list[int] = np.linspace(0, len(times) - 1, frames).astype(int).tolist()
         return indices
 
-    found, times = _pick(path, spread, fps=fps, until_seconds=math.inf)
-    return Clip(
+    info, found, times = _pick(path, spread, fps=fps, until_seconds=math.inf)
+    return info, Clip(
         images=np.stack([frame.image for frame in found]),
         times_seconds=np.array([frame.time_seconds for frame in found], dtype=np.float64),
         start_seconds=float(times[0]),
@@ -63,14 +69,17 @@ def frames_at(
         indices: list[int] = np.maximum(latest, 0).tolist()
         return indices
 
-    found, _ = _pick(path, shown, fps=fps, until_seconds=float(wanted.max()))
+    _, found, _ = _pick(path, shown, fps=fps, until_seconds=float(wanted.max()))
     return found
 
 
 def _pick(
     path: str | os.PathLike[str], choose: _Choose, *, fps: float | None, until_seconds: float
-) -> tuple[list[Frame], FloatArray]:
-    """The chosen frames and the times of all frames (up to the first after `until_seconds`)."""
+) -> tuple[VideoInfo, list[Frame], FloatArray]:
+    """What is known of the video, the chosen frames, the times of all frames (up to the first after `until_seconds`).
+
+    The guess from the timeline is right as a rule, and then one pass is enough.
+    """
     with open_video(path, fps=fps) as source:
         if is_url(path) and source.info.duration_seconds is None:
             raise UsageError(f"{source.info.name}: a live stream has no end to sample up to: record it to a file first")
@@ -78,26 +87,28 @@ def _pick(
         wanted = choose(times) if len(times) else [0]
         by_seeking = source.read_at(wanted)
         if by_seeking is not None:
-            return [by_seeking[index] for index in wanted], times
-    # The guess from the timeline is right as a rule, and then one pass is enough.
+            return source.info, [by_seeking[index] for index in wanted], times
+        if source.at_start:
+            kept, times = _decode(source, set(wanted), until_seconds=until_seconds)
+            wanted = choose(times)
+            if all(index in kept for index in wanted):
+                return source.info, [kept[index] for index in wanted], times
     for _ in range(2):
-        kept, times = _decode(path, set(wanted), fps=fps, until_seconds=until_seconds)
+        with open_video(path, fps=fps) as source:
+            kept, times = _decode(source, set(wanted), until_seconds=until_seconds)
         wanted = choose(times)
         if all(index in kept for index in wanted):
-            return [kept[index] for index in wanted], times
+            return source.info, [kept[index] for index in wanted], times
     raise VideoError(display_name(path), "it changed while it was read", "try again when it is complete")
 
 
-def _decode(
-    path: str | os.PathLike[str], wanted: set[int], *, fps: float | None, until_seconds: float
-) -> tuple[dict[int, Frame], FloatArray]:
+def _decode(source: VideoSource, wanted: set[int], *, until_seconds: float) -> tuple[dict[int, Frame], FloatArray]:
     kept: dict[int, Frame] = {}
     times: list[float] = []
-    with open_video(path, fps=fps) as source:
-        for picture in source.pictures():
-            times.append(picture.time_seconds)
-            if picture.index in wanted:
-                kept[picture.index] = picture.frame()
-            if picture.time_seconds > until_seconds + _SAME_SECONDS:
-                break
+    for picture in source.pictures():
+        times.append(picture.time_seconds)
+        if picture.index in wanted:
+            kept[picture.index] = picture.frame()
+        if picture.time_seconds > until_seconds + _SAME_SECONDS:
+            break
     return kept, np.array(times, dtype=np.float64)

@@ -32,12 +32,14 @@ class VideoSource(ABC):
     """A video that is open for reading: iterate over it once, in a `with` block.
 
     info: what is known about it. skipped: damaged pieces left out so far. truncated: it stopped before the end that
-    its container promises (known when the iteration is over). Safe to close while another thread is reading from it.
+    its container promises (known when the iteration is over). at_start: nothing has been read by seeking, so that
+    `pictures()` gives all of it. Safe to close while another thread is reading from it.
     """
 
     info: VideoInfo
     skipped: int = 0
     truncated: bool = False
+    at_start: bool = True
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,7 +56,7 @@ class VideoSource(ABC):
 
     @abstractmethod
     def read_at(self, indices: Sequence[int]) -> dict[int, Frame] | None:
-        """The frames with these indices of `timeline()`, by seeking; the source cannot be iterated over afterwards.
+        """The frames with these indices of `timeline()`, by seeking; see `at_start`.
 
         None when plain decoding is about as cheap, or when what came out contradicts the timeline.
         """
