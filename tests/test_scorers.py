@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from scorer_rows import NAMES, quick, unusual_for, usual, usual_for
 
 from oddwatch.errors import NotEnoughVideoError, UsageError
-from oddwatch.scorers import GridScorer, Scorer, build_scorer, scorer_class
+from oddwatch.scorers import SCORERS, GridScorer, Scorer, build_scorer, scorer_class
 from oddwatch.scorers.gaussian import GaussianScorer
 from oddwatch.scorers.knn import KnnScorer
 from oddwatch.types import FloatArray

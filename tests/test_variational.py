@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scorer_rows import usual
 from test_scorers import (
     test_high_is_anomalous,
     test_rows_of_another_kind_are_refused,
@@ -16,7 +17,6 @@ from test_scorers import (
     test_state_and_back_through_safetensors,
     test_the_score_of_a_row_does_not_depend_on_its_neighbours,
     test_values_that_are_not_finite_are_refused,
-    usual,
 )
 from torch.distributions import Independent, Normal, kl_divergence
 
