@@ -139,6 +139,16 @@ def test_state_and_back_through_safetensors(fitted: ConvLSTMScorer) -> None:
     np.testing.assert_array_equal(again.score(rows), fitted.score(rows))
 
 
+def test_it_says_what_it_takes(fitted: ConvLSTMScorer) -> None:
+    assert small().says() == ""
+    assert fitted._network is not None
+    total = sum(p.numel() for p in fitted._network.parameters())
+    assert fitted.says() == f"{total:,} parameters, 0.0 GFLOP per clip of 3 frames of 27 x 27 px"
+    paper = ConvLSTMScorer()
+    paper._network, paper._size_px = SpatiotemporalAutoencoder(227, PAPER), 227
+    assert paper.says() == "1,068,225 parameters, 15.9 GFLOP per clip of 10 frames of 227 x 227 px"
+
+
 def test_training_is_seeded_and_told_of() -> None:
     rows = clips(12, speed=1, seed=0)
     told: list[float] = []

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,7 +18,7 @@ from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
 from oddwatch.detector.compatible import check_learned_with, code, computed_otherwise, versions, with_quantized
 from oddwatch.detector.folder import read_folder, write_folder
-from oddwatch.detector.learning import FittedScorer, Indices, hold_out, inputs_of, peak_boxes
+from oddwatch.detector.learning import FittedScorer, hold_out, inputs_of, maker, peak_boxes
 from oddwatch.detector.suited import suitable_scorers, suited, suits
 from oddwatch.detector.verdict import ClipVerdict
 from oddwatch.embed import (
@@ -218,18 +217,7 @@ class Detector:
         if len(stored) < 2:
             raise NotEnoughVideoError("the usual video is too short to learn from: give at least a few seconds")
 
-        fits = iter(range(self.folds + 1))
-
-        def told(done: int, share: float = 0.0) -> None:
-            if progress:
-                progress("learning what is usual", done + share, float(self.folds + 1))
-
-        def make(items: Indices) -> FittedScorer:
-            scorer, done = self._build_scorer(), next(fits)
-            scorer.told = partial(told, done)
-            told(done)
-            return FittedScorer(scorer, self.on).fit(stored, items, seed=self.seed)
-
+        make = maker(stored, self._build_scorer, self.on, seed=self.seed, times=self.folds + 1, progress=progress)
         calibration = clip_calibration = threshold = None
         clip_seconds = 0.0
         if calibrate:
@@ -355,6 +343,12 @@ class Detector:
     def grid_shape(self) -> tuple[int, int, int] | None:
         """(Gh, Gw, d) of the grids that it learned from, None where there were none."""
         return self._grid_shape
+
+    @property
+    def scorer_says(self) -> str:
+        """What its scorer has to say of what became of it, empty when that is nothing."""
+        says: str = self._learned().scorer.says()
+        return says
 
     @property
     def calibrated(self) -> bool:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.embed import StoredEmbeddings
+from oddwatch.embed import Progress, StoredEmbeddings
 from oddwatch.errors import NotEnoughVideoError
 from oddwatch.scorers import GridScorer, Scorer
 from oddwatch.scorers.base import PIXELS
@@ -135,6 +135,32 @@ class FittedScorer:
         if self.scorer.columns == PIXELS:
             return float(scores.mean())
         return float(self.vector_scores(vectors.mean(axis=0, keepdims=True))[0])
+
+
+def maker(
+    stored: StoredEmbeddings,
+    build: Callable[[], Scorer],
+    on: str,
+    *,
+    seed: int,
+    times: int,
+    progress: Progress | None = None,
+) -> Callable[[Indices], FittedScorer]:
+    """(embeddings to learn from) -> scorer, which will be called so many times; progress is told how far that is."""
+    fits = iter(range(times))
+
+    def make(items: Indices) -> FittedScorer:
+        scorer, done = build(), next(fits)
+
+        def told(share: float) -> None:
+            if progress:
+                progress("learning what is usual", done + share, float(times))
+
+        told(0.0)
+        scorer.told = told
+        return FittedScorer(scorer, on).fit(stored, items, seed=seed)
+
+    return make
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class Scorer(ABC):
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """What was learned, as arrays and JSON."""
 
+    def says(self) -> str:
+        """What became of it in `fit`, in short; empty when there is nothing to say."""
+        return ""
+
     @abstractmethod
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         """Inverse of `state`, on a scorer built with the same options."""

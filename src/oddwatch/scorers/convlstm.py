@@ -125,6 +125,20 @@ class ConvLSTMScorer(Scorer):
                 found[first : first + _CHUNK] = self._network.errors(some).double().numpy()
         return found
 
+    def says(self) -> str:
+        """What its network takes: parameters, and operations for one clip, counted as `backbones.cost` does."""
+        if self._network is None:
+            return ""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        frames, size = self.options["frames"], self._size_px
+        with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            self._build(size).errors(torch.empty(1, frames, size, size))
+        total = sum(p.numel() for p in self._network.parameters())
+        gflop = counter.get_total_flops() / 1e9
+        return f"{total:,} parameters, {gflop:.1f} GFLOP per clip of {frames} frames of {size} x {size} px"
+
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._network is None:
             raise ValueError("state before fit")
