@@ -19,7 +19,7 @@ from oddwatch.report import run_figures, write_run_report, write_runs_report
 from oddwatch.runs import Plane, RunEvaluation, ScoredClip, read_evaluation, write_evaluation
 from oddwatch.types import Failure
 
-ERRORS = {
+ERRORS: dict[str, dict[str, list[float]]] = {
     "train": {"a": [1, 2, 3], "b": [2, 3, 4]},
     "validation": {"a": [2.5, 3.5], "b": [4.5]},
     "test": {"a": [2, 5], "b": [3, 9]},
@@ -100,7 +100,7 @@ def test_thresholds_of_the_error() -> None:
         np.mean([np.mean(np.array(flat("test")) < t), np.mean(np.array(flat("anomaly")) >= t)])
         for t in np.linspace(0, 11, 1101)
     )
-    assert np.mean([hindsight.accuracy["test"], hindsight.accuracy["anomaly"]]) == pytest.approx(mean)  # type: ignore[list-item]
+    assert np.mean([hindsight.accuracy["test"], hindsight.accuracy["anomaly"]]) == pytest.approx(mean)
 
 
 def test_nothing_but_validation_clips_calibrates() -> None:
