@@ -217,9 +217,9 @@ def _in_hindsight(normal: FloatArray, anomalous: FloatArray) -> float | None:
 def _row(found: RunEvaluation, by: str, kind: str, chosen: str, value: float) -> ThresholdRow:
     accuracy: dict[str, float | None] = {}
     for split in SPLITS:
-        above = found.scores(by, split) >= value
-        share = float(above.mean()) if len(above) else None
-        accuracy[split] = share if share is None or split == "anomaly" else 1 - share
+        scores = found.scores(by, split)
+        right = scores >= value if split == "anomaly" else scores < value
+        accuracy[split] = float(right.mean()) if len(right) else None
     return ThresholdRow(by, kind, chosen, value, accuracy)
 
 

@@ -56,7 +56,7 @@ def errors_by_split(found: RunEvaluation) -> bytes:
 def errors_by_class(found: RunEvaluation) -> bytes:
     """The same for each class and split, the anomalous classes last."""
     rows = []
-    for action in (*found.classes, *_anomalous(found)):
+    for action in (*_normal(found), *_anomalous(found)):
         for split in SPLITS:
             errors = [c.error for c in found.clips if (c.action, c.split) == (action, split)]
             if errors:
@@ -104,11 +104,12 @@ def plane(found: RunEvaluation, drawn: Plane) -> bytes:
     from matplotlib import colormaps
 
     figure, (axes,) = new_figure(7.2, 5.2)
-    palette = colormaps["tab10" if len(found.classes) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    normal = _normal(found)
+    palette = colormaps["tab10" if len(normal) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     clips = [found.clips[i] for i in drawn.clips]
     markers = {"train": "o", "validation": "s", "test": "^"}
     names = []
-    for place, action in enumerate(found.classes):
+    for place, action in enumerate(normal):
         color = palette[place % len(palette)]
         for split, marker in markers.items():
             here = np.array([(c.action, c.split) == (action, split) for c in clips], dtype=bool)
@@ -265,6 +266,10 @@ def _tested(found: RunEvaluation) -> list[tuple[str, FloatArray, Any]]:
         labels = np.r_[np.zeros(len(normal), bool), np.ones(len(odd), bool)]
         tested.append((by, np.r_[normal, odd], labels))
     return tested
+
+
+def _normal(found: RunEvaluation) -> list[str]:
+    return sorted({clip.action for clip in found.clips if clip.split != "anomaly"})
 
 
 def _anomalous(found: RunEvaluation) -> list[str]:

@@ -15,8 +15,8 @@ from oddwatch.report.page import Page
 from oddwatch.report.wording import NONE, count, duration, number, share
 from oddwatch.runs import SPACES, SPLITS, RunEvaluation, ThresholdRow
 
-PREFIXES = ("error-by", "centroid-distances", "tsne", "learning", "roc", "precision-recall", "runs-")
-ORDER = ("anomaly", "train", "validation", "test")
+_PREFIXES = ("error-by", "centroid-distances", "tsne", "learning", "roc", "precision-recall")
+_ORDER = ("anomaly", "train", "validation", "test")
 """Of splits in a table of thresholds, as in the article."""
 _MOST_ROWS = 60
 _VERDICTS = (
@@ -181,7 +181,7 @@ def run_page(found: RunEvaluation) -> Page:
         beside="clips.csv, every clip with its error and distances; evaluation.json",
         most_rows=_MOST_ROWS,
     )
-    return Page(html, made, PREFIXES)
+    return Page(html, made, _PREFIXES)
 
 
 def runs_page(runs: Sequence[RunEvaluation]) -> Page:
@@ -216,7 +216,7 @@ def runs_page(runs: Sequence[RunEvaluation]) -> Page:
         beside="runs.csv and thresholds.csv, the tables",
         most_rows=_MOST_ROWS,
     )
-    return Page(html, {"runs-errors.png": png}, PREFIXES)
+    return Page(html, {"runs-errors.png": png}, ("runs-",))
 
 
 def same_clips(runs: Sequence[RunEvaluation]) -> bool:
@@ -257,7 +257,7 @@ def _row_of(found: RunEvaluation) -> dict[str, str]:
 
 def threshold_table(runs: Sequence[RunEvaluation]) -> Table:
     """In the article's form: the share of the clips of each split that a threshold gets right."""
-    numbers = [(name, True) for name in ("threshold", *ORDER)]
+    numbers = [(name, True) for name in ("threshold", *_ORDER)]
     columns = [*_head(runs), ("by", False), *numbers, ("chosen", False), ("backbone", False)]
     rows = [
         [*[found.name] * len(_head(runs)), *_threshold(row), found.backbone]
@@ -288,7 +288,7 @@ def _head(runs: Sequence[RunEvaluation]) -> list[tuple[str, bool]]:
 
 
 def _threshold(row: ThresholdRow) -> list[str]:
-    accuracies = (row.accuracy[split] for split in ORDER)
+    accuracies = (row.accuracy[split] for split in _ORDER)
     return [
         figures.WAYS[row.by],
         f"{row.value:.4f}",
