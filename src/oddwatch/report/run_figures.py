@@ -5,7 +5,6 @@ Names of classes stand in the figures: they are names of folders.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ _ODD_COLORS = (ALARM, "#E69F00", "#CC79A7", "#000000")
 _INK = "#333c46"
 _DASHES = (0, (4, 3))
 _LOG_FROM = 30.0
+_ACROSS = 4
 
 
 def errors_by_split(found: RunEvaluation) -> bytes:
@@ -198,16 +198,21 @@ def precision_recall(found: RunEvaluation) -> bytes:
 
 def side_by_side(runs: Sequence[RunEvaluation]) -> bytes:
     """A panel for each run: box plots of the error by split, each on its own scale, with its calibrated threshold;
-    those with a frozen backbone first.
+    those with a frozen backbone in the first rows.
     """
-    runs = sorted(runs, key=lambda found: found.settings.get("fine_tune", {}).get("tensors", "never") != "never")
+    frozen = [found for found in runs if found.settings.get("fine_tune", {}).get("tensors", "never") == "never"]
+    tuned = [found for found in runs if found not in frozen]
     log = any(_wide(np.array([clip.error for clip in found.clips])) for found in runs)
-    across = min(len(runs), 3)
-    down = math.ceil(len(runs) / across)
+    across = min(max(len(frozen), len(tuned)), _ACROSS)
+    grid: list[RunEvaluation | None] = []
+    for group in (frozen, tuned):
+        grid += [*group, *[None] * (-len(group) % across)]
+    down = len(grid) // across
     figure, panels = new_figure(2.9 * across + 0.4, 2.7 * down, rows=down, columns=across)
-    for axes in panels[len(runs) :]:
-        axes.remove()
-    for place, (axes, found) in enumerate(zip(panels, runs, strict=False)):
+    for place, (axes, found) in enumerate(zip(panels, grid, strict=True)):
+        if found is None:
+            axes.remove()
+            continue
         rows = [(split, found.scores("error", split), SPLIT_COLORS[split]) for split in SPLITS]
         rows = [row for row in rows if len(row[1])]
         _boxes(axes, rows, found.calibrated, log=log, upright=True)
