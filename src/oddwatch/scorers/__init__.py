@@ -13,6 +13,7 @@ SCORERS: dict[str, str] = {
     "gaussian": "oddwatch.scorers.gaussian:GaussianScorer",
     "blend": "oddwatch.scorers.blend:BlendScorer",
     "knn": "oddwatch.scorers.knn:KnnScorer",
+    "whitened": "oddwatch.scorers.whitened:WhitenedScorer",
     "centroid": "oddwatch.scorers.centroid:CentroidScorer",
     "autoencoder": "oddwatch.scorers.autoencoder:AutoencoderScorer",
     "convlstm": "oddwatch.scorers.convlstm:ConvLSTMScorer",
