@@ -52,7 +52,8 @@ def main() -> None:
     except subprocess.CalledProcessError as error:  # it has said why
         sys.exit(error.returncode)
     except KeyboardInterrupt:
-        sys.exit("experiment: interrupted; the same command goes on")
+        print("experiment: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 def run(out: Path, clips: int, seed: int, names: list[str]) -> None:
