@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +15,6 @@ from oddwatch.cli.train import Changes, changed, recipe_of
 from oddwatch.datasets.manifest import NAME, write_manifest
 from oddwatch.datasets.prepare import Prepared, prepare_ucf_sports
 from oddwatch.errors import DatasetError, UsageError
-from oddwatch.files import write_text
 from oddwatch.finetune import Recipe, train
 from oddwatch.finetune.best import Best
 from oddwatch.finetune.folder import RECORD
@@ -26,7 +23,8 @@ from oddwatch.runs import RunEvaluation, to_json
 
 TABLE = "reproduction.csv"
 _ORDER = ("anomaly", "train", "validation", "test")
-_COLUMNS = ("configuration", "whose", "threshold", *_ORDER, "AUROC", "backbone")
+_NUMBERS = ("threshold", *_ORDER, "AUROC")
+_COLUMNS = ("configuration", "whose", *_NUMBERS, "backbone")
 
 
 def reproduce(
@@ -64,7 +62,7 @@ def reproduce(
     where it was.
     """
     from oddwatch.evaluate.run import evaluate_best, share_of
-    from oddwatch.report import require_extra, write_runs_report
+    from oddwatch.report import Table, require_extra, write_runs_report
 
     share_of(false_alarms)
     require_extra()
@@ -111,14 +109,15 @@ def reproduce(
             resume = (run / RECORD).exists()
             train(recipe, out / NAME, run, cache=cache, resume=resume, config=text, progress=progress)
         found[name] = evaluated(run, run / FOLDER, threshold=threshold, false_alarms=false_alarms, cache=cache)
-    report = write_runs_report(list(found.values()), out)
     rows = _rows(found)
-    write_text(out / TABLE, _csv(rows))
+    columns = [(name, name in _NUMBERS) for name in _COLUMNS]
+    table = Table("Published, and ours, by the error", columns, rows)
+    report = write_runs_report(list(found.values()), out, more={TABLE: table})
     if as_json:
         tables = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         print_json({"table": tables, "runs": [to_json(one) for one in found.values()], "report": str(report)})
     else:
-        print_table("Published, and ours", _COLUMNS, rows, numbers=("threshold", *_ORDER, "AUROC"))
+        print_table("Published, and ours", _COLUMNS, rows, numbers=_NUMBERS)
         print(f"Report: {report}; table: {out / TABLE}; each run: {out}/*/{FOLDER}/report.html")
     if any(one.failures for one in found.values()):
         raise typer.Exit(1)
@@ -165,11 +164,3 @@ def _rows(found: dict[str, RunEvaluation]) -> list[list[str]]:
                 backbone = one.backbone
                 rows.append([published.name, whose[row.kind], f"{row.value:.4f}", *cells, number(auroc), backbone])
     return rows
-
-
-def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(rows)
-    return text.getvalue()
