@@ -207,7 +207,7 @@ def published(hidden: tuple[int, ...] = (60, 30), prefix: str = "base_model.base
 
 
 @pytest.mark.parametrize(
-    ("hidden", "prefix"), [((60, 30), "base_model.base_model."), ((50, 40, 20), "module.m."), ((9,), "")]
+    ("hidden", "prefix"), [((60, 30), "base_model.base_model."), ((50, 40, 20), "module.timesformer."), ((9,), "")]
 )
 def test_a_published_checkpoint(tmp_path: Path, hidden: tuple[int, ...], prefix: str) -> None:
     import torch
