@@ -38,6 +38,7 @@ class AutoencoderSection(Section):
 
     hidden: list[int] = [512, 256, 128]
     dropout: Number = 0.3
+    variational: bool = False
 
 
 class DataSection(Section):
@@ -171,6 +172,7 @@ def _section(place: Sequence[str]) -> type[BaseModel]:
 
 
 _WORDS: dict[Any, str] = {
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
