@@ -202,10 +202,8 @@ def runs_page(runs: Sequence[RunEvaluation], *, first: Sequence[Table] = ()) -> 
 def _summary(found: RunEvaluation) -> list[str]:
     counts = found.counts()
     parts = [f"{counts[split]} {split}" for split in SPLITS]
-    said = [
-        f"{found.backbone}: the best checkpoint, of epoch {found.best_epoch}, scored "
-        f"{count(len(found.clips), 'clip')}: {', '.join(parts)}."
-    ]
+    which = "the checkpoint" if found.best_epoch is None else f"the best checkpoint, of epoch {found.best_epoch},"
+    said = [f"{found.backbone}: {which} scored {count(len(found.clips), 'clip')}: {', '.join(parts)}."]
     row = next(r for r in found.thresholds if (r.by, r.kind) == ("error", "calibrated"))
     parts = []
     for split, what in (("anomaly", "anomalous clips"), ("test", "normal test clips")):
