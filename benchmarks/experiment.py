@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def main() -> None:
     except subprocess.CalledProcessError as error:  # it has said why
         sys.exit(error.returncode)
     except KeyboardInterrupt:
-        sys.exit("experiment: interrupted; the same command goes on")
+        print("experiment: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 def run(out: Path, clips: int, seed: int, names: list[str]) -> None:
@@ -114,10 +116,13 @@ def config(name: str) -> list[str]:
 
 
 def oddwatch(*arguments: Any) -> None:
-    """Run a command, after printing it."""
+    """Run a command, after printing it, with two threads unless OMP_NUM_THREADS says otherwise: figures depend on how
+    many, because the last bits of a convolution do, and training enlarges them.
+    """
     words = [str(argument) for argument in arguments]
     print(f"\n$ oddwatch {shlex.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "oddwatch", *words], check=True)
+    environment = {"OMP_NUM_THREADS": "2", **os.environ}
+    subprocess.run([sys.executable, "-m", "oddwatch", *words], check=True, env=environment)
 
 
 def _state(folder: Path) -> str | None:

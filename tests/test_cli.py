@@ -114,6 +114,18 @@ def test_the_list_of_commands_is_whole_on_a_narrow_terminal() -> None:
     assert "completion" not in text
 
 
+def test_evaluate_means_a_data_set_where_it_names_no_command(oddwatch_: Runner) -> None:
+    for arguments in (
+        ["ped1", "path", "--out", "out"],
+        ["--out", "out", "ped1", "path"],
+        ["dataset", "ped1", "x", "-o", "y"],
+    ):
+        ran = oddwatch_("evaluate", *arguments)
+        assert (ran.code, "unknown data set 'ped1'" in ran.err) == (2, True)
+    assert "oddwatch evaluate run [OPTIONS] RUN" in oddwatch_("evaluate", "run", "--help").out
+    assert "Commands:" in oddwatch_("evaluate", "-h").out
+
+
 def test_without_arguments_it_shows_help(oddwatch_: Runner) -> None:
     ran = oddwatch_()
     assert ran.code == 2

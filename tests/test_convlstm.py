@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command_line import Runner
 from safetensors.numpy import load, save
 from test_motion import embed
 from torch.utils.flop_counter import FlopCounterMode
@@ -240,3 +242,47 @@ def test_a_detector_of_pixels_learns_saves_loads_and_scores(video: Path, tmp_pat
     np.testing.assert_array_equal(loaded.score(video).scores, track.scores)
     clip = loaded.score_clip(video, threshold=1e9)
     assert clip.score == pytest.approx(track.scores.mean())
+
+
+SMALL_OPTIONS = [
+    *("--option", f"frames={FRAMES}", "--option", f"size_px={SIZE}", "--option", "window_seconds=0.2"),
+    *("--option", "stride_seconds=0.2", "--scorer-option", f"frames={FRAMES}", "--scorer-option", "epochs=1"),
+    *("--scorer-option", "filters=[2,2,2,2,2]", "--folds", "2"),
+]
+
+
+def test_the_commands_take_its_options(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    oddwatch_ = Runner(capsys)
+    ran = oddwatch_("learn", video, "--backbone", "pixels", "--out", "door", *SMALL_OPTIONS, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["scorer"] == "convlstm"
+    kept = json.loads((tmp_path / "door" / "detector.json").read_text())
+    assert kept["folds"] == 2
+    assert (kept["scorer"]["options"]["epochs"], kept["scorer"]["options"]["filters"]) == (1, [2] * 5)
+    assert oddwatch_("score", "door", video).code == 0
+    ran = oddwatch_("learn", video, "--scorer", "knn", "--scorer-option", "epochs=3", "--out", "other")
+    assert (ran.code, ran.err) == (2, "oddwatch: scorer 'knn': it has no option 'epochs'\n")
+    ran = oddwatch_("learn", video, "--scorer-option", "epochs", "--out", "other")
+    assert (ran.code, ran.err) == (2, "oddwatch: an option is NAME=VALUE, got 'epochs'\n")
+    ran = oddwatch_("evaluate", "ped2", tmp_path, "--detector", "door", "--folds", "3", "--out", "report")
+    assert ran.code == 2
+    assert "--detector brings its own backbone" in ran.err
+
+
+@pytest.mark.slow
+def test_an_evaluation_says_what_the_network_takes(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for name in ("train/usual", "test/new"):
+        (data / name).parent.mkdir(parents=True)
+        shutil.copy(video, data / f"{name}.mp4")
+    (data / "test" / "new.json").write_text('{"events": [{"kind": "odd", "start_seconds": 2, "end_seconds": 4}]}')
+    arguments = ("evaluate", "folder", data, "--out", tmp_path / "out", "--backbone", "pixels", "--no-leave-one-out")
+    ran = Runner(capsys)(*arguments, *SMALL_OPTIONS, "--no-compare", "--json")
+    assert ran.code == 0, ran.err
+    (row,) = json.loads(ran.out)["rows"]
+    assert "parameters, 0.0 GFLOP per clip of 3 frames of 27 x 27 px" in row["note"]

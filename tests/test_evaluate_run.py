@@ -207,16 +207,17 @@ def published(hidden: tuple[int, ...] = (60, 30), prefix: str = "base_model.base
 
 
 @pytest.mark.parametrize(
-    ("hidden", "prefix"), [((60, 30), "base_model.base_model."), ((50, 40, 20), "module.m."), ((9,), "")]
+    ("hidden", "prefix"), [((60, 30), "base_model.base_model."), ((50, 40, 20), "module.timesformer."), ((9,), "")]
 )
 def test_a_published_checkpoint(tmp_path: Path, hidden: tuple[int, ...], prefix: str) -> None:
     import torch
 
     state, scorer = published(hidden, prefix)
-    state["head.weight"] = torch.zeros(3)
+    left_out = ["head.weight", "module.classifier.weight", "module.classifier.bias"]
+    state |= dict(zip(left_out, (torch.zeros(3), torch.zeros(400, 768), torch.zeros(400)), strict=True))
     torch.save({"model": state, "epoch": 3, "best": np.float64(1.5)}, tmp_path / "best.pth")
     best, unused = load_checkpoint(tmp_path / "best.pth", ASKED, tmp_path / "out")
-    assert unused == ["head.weight"]
+    assert unused == left_out
     assert best.asked["autoencoder"]["hidden"] == list(hidden)
     rows = np.random.default_rng(0).normal(size=(5, 768)).astype(np.float32)
     np.testing.assert_array_equal(best.scorer.score(rows), scorer.score(rows))

@@ -175,13 +175,15 @@ def test_what_does_not_learn_is_bit_identical(manifest: Path, tmp_path: Path, mo
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_as_if_it_had_not(run: Callable[..., Trained], tmp_path: Path) -> None:
+@pytest.mark.parametrize("variational", [False, True])
+def test_a_stopped_run_goes_on_as_if_it_had_not(run: Callable[..., Trained], tmp_path: Path, variational: bool) -> None:
     import torch
 
-    whole = run(replace(TUNED, optimiser=Optimiser(schedule="plateau", patience=0)), "whole")
-    parts = replace(TUNED, optimiser=Optimiser(schedule="plateau", patience=0))
-    run(replace(parts, epochs=4), "parts")
-    done = run(parts, "parts", resume=True)
+    network = replace(SMALL_NETWORK, variational=variational)
+    recipe = replace(TUNED, autoencoder=network, optimiser=Optimiser(schedule="plateau", patience=0))
+    whole = run(recipe, "whole")
+    run(replace(recipe, epochs=4), "parts")
+    done = run(recipe, "parts", resume=True)
     a, b = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "parts"))
     assert all(torch.equal(value, b["state_dict"][name]) for name, value in a["state_dict"].items())
     assert a["schedule"] == b["schedule"]

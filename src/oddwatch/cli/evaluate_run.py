@@ -92,9 +92,10 @@ def show(found: RunEvaluation) -> None:
     )
     print_thresholds("Share of clips that a threshold gets right", [found])
     counts = found.counts()
+    splits = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
     print(
-        f"{found.backbone}: {counted(len(found.clips), 'clip')} scored"
-        f" ({', '.join(f'{counts[split]} {split}' for split in SPLITS)}), checkpoint of epoch {found.best_epoch}."
+        f"{found.backbone}: {counted(len(found.clips), 'clip')} scored ({splits}), checkpoint of epoch "
+        f"{found.best_epoch}."
     )
 
 

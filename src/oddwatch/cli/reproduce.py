@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,16 +15,15 @@ from oddwatch.cli.train import Changes, changed, recipe_of
 from oddwatch.datasets.manifest import NAME, write_manifest
 from oddwatch.datasets.prepare import Prepared, prepare_ucf_sports
 from oddwatch.errors import DatasetError, UsageError
-from oddwatch.files import write_text
 from oddwatch.finetune import Recipe, train
-from oddwatch.finetune.best import Best
 from oddwatch.finetune.folder import RECORD
 from oddwatch.finetune.published import CONFIGURATIONS, PUBLISHED_ROWS, load_checkpoint
 from oddwatch.runs import RunEvaluation, to_json
 
 TABLE = "reproduction.csv"
 _ORDER = ("anomaly", "train", "validation", "test")
-_COLUMNS = ("configuration", "whose", "threshold", *_ORDER, "AUROC", "backbone")
+_NUMBERS = ("threshold", *_ORDER, "AUROC")
+_COLUMNS = ("configuration", "whose", *_NUMBERS, "backbone")
 
 
 def reproduce(
@@ -63,8 +60,8 @@ def reproduce(
     TimeSformer V1 and V2 on UCF Sports: prepares, trains and evaluates. Started again with the same FOLDER it goes on
     where it was.
     """
-    from oddwatch.evaluate.run import evaluate_best, share_of
-    from oddwatch.report import require_extra, write_runs_report
+    from oddwatch.evaluate.run import share_of
+    from oddwatch.report import Table, require_extra, write_runs_report
 
     share_of(false_alarms)
     require_extra()
@@ -78,47 +75,26 @@ def reproduce(
         raise UsageError(f"--out {out} is a file: give a folder")
     wanted = ("v1", "v2") if configuration == "both" else (configuration,)
     recipes = {name: _recipe(name, weights, changes) for name in wanted}
-    if checkpoint is None:
+    found: dict[str, RunEvaluation] = {}
+    if checkpoint is not None:
+        found[configuration] = _theirs(
+            configuration, checkpoint, recipes[configuration][0], source, out, false_alarms, cache
+        )
+    else:
         for recipe, _ in recipes.values():
             build_backbone(recipe.backbone, **recipe.options).weights_sha256()  # said before any work
-    runs = {name: out / f"{recipe.backbone}-{name}" for name, (recipe, _) in recipes.items()}
-    best: Best | None = None
-    if checkpoint is not None:
-        (recipe, _), run = recipes[configuration], runs[configuration]
-        best, unused = load_checkpoint(checkpoint, asdict(recipe), run)
-        if unused:
-            say(f"{checkpoint}: left out, for they belong neither to backbone nor autoencoder: {', '.join(unused)}")
-    prepared = _prepare(source, out)
-    found: dict[str, RunEvaluation] = {}
-    for name, (recipe, text) in recipes.items():
-        run, threshold = runs[name], PUBLISHED_ROWS[name].threshold
-        if best is not None and checkpoint is not None:
-            with progress_bar() as progress:
-                one = evaluate_best(
-                    best,
-                    prepared.clips,
-                    name=run.name,
-                    checkpoint=checkpoint,
-                    cache=cache,
-                    threshold=threshold,
-                    false_alarms=false_alarms,
-                    progress=progress,
-                )
-            found[name] = written(one, run / FOLDER)
-            continue
-        say(f"training {run.name}")
-        with progress_bar() as progress:
-            resume = (run / RECORD).exists()
-            train(recipe, out / NAME, run, cache=cache, resume=resume, config=text, progress=progress)
-        found[name] = evaluated(run, run / FOLDER, threshold=threshold, false_alarms=false_alarms, cache=cache)
-    report = write_runs_report(list(found.values()), out)
+        _prepare(source, out)
+        for name, (recipe, text) in recipes.items():
+            found[name] = _ours(name, recipe, text, out, false_alarms, cache)
     rows = _rows(found)
-    write_text(out / TABLE, _csv(rows))
+    columns = [(name, name in _NUMBERS) for name in _COLUMNS]
+    table = Table("Published, and ours, by the error", columns, rows)
+    report = write_runs_report(list(found.values()), out, more={TABLE: table})
     if as_json:
         tables = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         print_json({"table": tables, "runs": [to_json(one) for one in found.values()], "report": str(report)})
     else:
-        print_table("Published, and ours", _COLUMNS, rows, numbers=("threshold", *_ORDER, "AUROC"))
+        print_table("Published, and ours", _COLUMNS, rows, numbers=_NUMBERS)
         print(f"Report: {report}; table: {out / TABLE}; each run: {out}/*/{FOLDER}/report.html")
     if any(one.failures for one in found.values()):
         raise typer.Exit(1)
@@ -132,6 +108,42 @@ def _recipe(name: str, weights: str | None, changes: list[str] | None) -> tuple[
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in CONFIGURATIONS[name].items()}
     config = checked(values, given, of=f"timesformer-{name}")
     return recipe_of(config.model_dump()), config.to_yaml()
+
+
+def _ours(name: str, recipe: Recipe, text: str, out: Path, false_alarms: str, cache: Path) -> RunEvaluation:
+    """Train, or go on, and evaluate."""
+    run = out / f"{recipe.backbone}-{name}"
+    say(f"training {run.name}")
+    with progress_bar() as progress:
+        resume = (run / RECORD).exists()
+        train(recipe, out / NAME, run, cache=cache, resume=resume, config=text, progress=progress)
+    threshold = PUBLISHED_ROWS[name].threshold
+    return evaluated(run, run / FOLDER, threshold=threshold, false_alarms=false_alarms, cache=cache)
+
+
+def _theirs(
+    name: str, checkpoint: Path, recipe: Recipe, source: Path, out: Path, false_alarms: str, cache: Path
+) -> RunEvaluation:
+    """Evaluate a published checkpoint."""
+    from oddwatch.evaluate.run import evaluate_best
+
+    run = out / f"{recipe.backbone}-{name}"
+    best, unused = load_checkpoint(checkpoint, asdict(recipe), run)
+    if unused:
+        say(f"{checkpoint}: left out, for they belong neither to backbone nor autoencoder: {', '.join(unused)}")
+    prepared = _prepare(source, out)
+    with progress_bar() as progress:
+        found = evaluate_best(
+            best,
+            prepared.clips,
+            name=run.name,
+            checkpoint=checkpoint,
+            cache=cache,
+            threshold=PUBLISHED_ROWS[name].threshold,
+            false_alarms=false_alarms,
+            progress=progress,
+        )
+    return written(found, run / FOLDER)
 
 
 def _prepare(source: Path, out: Path) -> Prepared:
@@ -165,11 +177,3 @@ def _rows(found: dict[str, RunEvaluation]) -> list[list[str]]:
                 backbone = one.backbone
                 rows.append([published.name, whose[row.kind], f"{row.value:.4f}", *cells, number(auroc), backbone])
     return rows
-
-
-def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(rows)
-    return text.getvalue()

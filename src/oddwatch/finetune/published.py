@@ -81,7 +81,9 @@ def load_checkpoint(
     network = shape_of.network
     found, rest = _backbone_state(path, given, network, asked["backbone"], classifier)
     columns = shape_of.record.vector_size
-    arrays, hidden, unused = _autoencoder_state(path, rest, columns)
+    arrays, hidden, fitted = _autoencoder_state(path, rest, columns)
+    fitting = {id(value) for value in found.values()} | {id(rest[key]) for key in fitted}
+    unused = [key for key, value in given.items() if id(value) not in fitting]
     from safetensors.torch import save
 
     # The classifier is cut off: what stands in its place in the file is never used.
@@ -122,16 +124,19 @@ def _load(path: Path) -> State:
 
 
 def _backbone_state(path: Path, given: State, network: Any, backbone: str, classifier: str) -> tuple[State, State]:
-    """The tensors of the network without its classifier, by the network's own names, and the rest of the checkpoint."""
+    """The tensors of the network without its classifier, by the network's own names, and what may be the rest."""
     expected = {name: v for name, v in network.state_dict().items() if not name.startswith(classifier)}
     heads = {"", *(name.partition(".")[0] + "." for name in expected)}
     shared = [head for head in heads if all(name.startswith(head) for name in expected)]
     tails = {head: {name[len(head) :] for name in expected} for head in shared}
     prefixes = {"", *(key[: i + 1] for key in given for i, letter in enumerate(key) if letter == ".")}
-    prefix, head = max(
-        ((prefix, head) for prefix in sorted(prefixes) for head in shared),
-        key=lambda pair: sum(k.startswith(pair[0]) and k[len(pair[0]) :] in tails[pair[1]] for k in given),
-    )
+
+    def fits(pair: tuple[str, str]) -> tuple[int, int]:
+        """How many names they explain; of those that say the same the longer, under which is no autoencoder."""
+        prefix, head = pair
+        return sum(k.startswith(prefix) and k[len(prefix) :] in tails[head] for k in given), len(prefix)
+
+    prefix, head = max(((prefix, head) for prefix in prefixes for head in shared), key=fits)
     own = {head + key[len(prefix) :]: key for key in given if key.startswith(prefix)}
     state = {name: given[key] for name, key in own.items()}
     if not expected.keys() <= state.keys() and hasattr(network, "base_model_prefix"):
@@ -145,12 +150,18 @@ def _backbone_state(path: Path, given: State, network: Any, backbone: str, class
                 f"{path} holds no {backbone}: of {len(expected)} tensors {len(names)} are {what} ({names[0]}; {begins})"
             )
     taken = {id(state[name]) for name in expected}
-    return {name: state[name] for name in expected}, {k: v for k, v in given.items() if id(v) not in taken}
+    cut = classifier.rstrip(".")
+    rest = {
+        key: value
+        for key, value in given.items()
+        if id(value) not in taken and cut not in key.split(".") and not (prefix and key.startswith(prefix))
+    }
+    return {name: state[name] for name in expected}, rest
 
 
 def _autoencoder_state(path: Path, rest: State, columns: int) -> tuple[dict[str, Any], list[int], list[str]]:
     """By the names of our own network, whatever the modules are called: a layer is known by its shape. Then the hidden
-    sizes, and what was left over.
+    sizes, and the keys that it was made of.
     """
     modules: dict[str, State] = {}
     for key, value in rest.items():
@@ -179,4 +190,4 @@ def _autoencoder_state(path: Path, rest: State, columns: int) -> tuple[dict[str,
             raise WeightsError(f"{path}: {module}.bias is missing or of another shape")
         names |= {f"{module}.{leaf}": f"{place}.{leaf}" for leaf in ("weight", "bias")}
     arrays |= {ours: rest[key].numpy() for key, ours in names.items() if key in rest}
-    return arrays, hidden, [key for key in rest if key not in names]
+    return arrays, hidden, [key for key in rest if key in names]

@@ -6,7 +6,7 @@ Draws from the evaluation and from the videos that it names, and from nothing el
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oddwatch.errors import MissingExtraError, OddwatchError
@@ -14,11 +14,13 @@ from oddwatch.files import write_bytes
 from oddwatch.report.figures import rocs
 from oddwatch.report.overlay import heatmap_overlay
 from oddwatch.report.page import FIGURES, Page, build_page
+from oddwatch.report.run_tables import Table, run_table, threshold_table
 from oddwatch.report.scores import comparison_csv, scores_csv
 from oddwatch.runs import RunEvaluation
 from oddwatch.types import Comparison, Evaluation
 
 __all__ = [
+    "Table",
     "heatmap_overlay",
     "require_extra",
     "write_comparison",
@@ -62,18 +64,21 @@ def write_run_report(found: RunEvaluation, out: str | os.PathLike[str]) -> Path:
         raise _unwritten(folder, error) from error
 
 
-def write_runs_report(runs: Sequence[RunEvaluation], out: str | os.PathLike[str]) -> Path:
+def write_runs_report(
+    runs: Sequence[RunEvaluation], out: str | os.PathLike[str], *, more: Mapping[str, Table] | None = None
+) -> Path:
     """Write `report.html`, `runs.csv`, `thresholds.csv` and `figures/runs-errors.png` of one or more evaluated runs
-    into the folder `out`; returns the path of the page. Raises as `write_report`.
+    into the folder `out`; returns the path of the page. more: other tables, by the names of their CSV files, which come
+    first on the page. Raises as `write_report`.
     """
     require_extra()
-    from oddwatch.report.run_page import run_table, runs_page, threshold_table
+    from oddwatch.report.run_page import runs_page
 
-    folder = Path(out)
+    folder, more = Path(out), more or {}
     try:
-        for name, table in (("runs.csv", run_table(runs)), ("thresholds.csv", threshold_table(runs))):
+        for name, table in {"runs.csv": run_table(runs), "thresholds.csv": threshold_table(runs), **more}.items():
             write_bytes(folder / name, table.csv().encode(errors="surrogateescape"))
-        return _write_page(runs_page(runs), folder)
+        return _write_page(runs_page(runs, first=list(more.values())), folder)
     except OSError as error:
         raise _unwritten(folder, error) from error
 

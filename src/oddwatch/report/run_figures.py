@@ -198,14 +198,15 @@ def precision_recall(found: RunEvaluation) -> bytes:
 
 def side_by_side(runs: Sequence[RunEvaluation]) -> bytes:
     """A panel for each run: box plots of the error by split, each on its own scale, with its calibrated threshold;
-    those with a frozen backbone in the first rows.
+    those with a frozen backbone first and, of more than three runs, in rows of their own.
     """
     frozen = [found for found in runs if found.settings.get("fine_tune", {}).get("tensors", "never") == "never"]
     tuned = [found for found in runs if found not in frozen]
     log = any(_wide(np.array([clip.error for clip in found.clips])) for found in runs)
-    across = min(max(len(frozen), len(tuned)), _ACROSS)
+    groups = [[*frozen, *tuned]] if len(runs) < _ACROSS else [frozen, tuned]
+    across = min(max(map(len, groups)), _ACROSS)
     grid: list[RunEvaluation | None] = []
-    for group in (frozen, tuned):
+    for group in groups:
         grid += [*group, *[None] * (-len(group) % across)]
     down = len(grid) // across
     figure, panels = new_figure(2.9 * across + 0.4, 2.7 * down, rows=down, columns=across)
