@@ -71,7 +71,8 @@ def train(
     weights = backbone.weights_sha256()
     learned = _learned(backbone, recipe)
     folder = RunFolder(out)
-    asked = {**asdict(recipe), "manifest": [[c.path, c.action, c.split] for c in clips], "weights_sha256": weights}
+    parameters = {name: value for name, value in asdict(recipe).items() if name != "tracker"}
+    asked = {**parameters, "manifest": [[c.path, c.action, c.split] for c in clips], "weights_sha256": weights}
     asked = _json(asked)
     first_process = not int(os.environ.get("LOCAL_RANK", "0"))
     if first_process:
