@@ -32,7 +32,7 @@ from oddwatch.detector import Detector
 from oddwatch.scorers import SCORERS, autoencoder
 from oddwatch.video import open_video
 
-COMMANDS = ("demo", "embed", "learn", "score", "evaluate", "train", "export", "scorers", "dataset", "backbones")
+COMMANDS = ("demo", "embed", "learn", "score", "train", "export", "scorers", "evaluate", "dataset", "backbones")
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"
 
@@ -94,7 +94,7 @@ def test_usage_lines() -> None:
         "embed": "Usage: oddwatch embed [OPTIONS] VIDEO...",
         "learn": "Usage: oddwatch learn [OPTIONS] VIDEO...",
         "score": "Usage: oddwatch score [OPTIONS] DETECTOR VIDEO...",
-        "evaluate": "Usage: oddwatch evaluate [OPTIONS] DATASET PATH",
+        "evaluate": "Usage: oddwatch evaluate [OPTIONS] COMMAND [ARGS]...",
         "train": "Usage: oddwatch train [OPTIONS] CONFIG",
         "export": "Usage: oddwatch export [OPTIONS] RUN",
         "dataset": "Usage: oddwatch dataset [OPTIONS] COMMAND [ARGS]...",

@@ -32,6 +32,7 @@ MODULES = {
         "health",
         "metrics",
         "notify",
+        "runs",
         "scale",
         "scenes",
         "scorers",

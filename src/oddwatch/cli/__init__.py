@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from oddwatch import __version__
-from oddwatch.cli import dataset, demo, embed, evaluate, export, learn, names, quantize, score, train
-from oddwatch.cli.commands import Command, Group
+from oddwatch.cli import dataset, demo, embed, evaluate, evaluate_run, export, learn, names, quantize, score, train
+from oddwatch.cli.commands import Command, DefaultGroup, Group
 
 app = typer.Typer(
     name="oddwatch",
@@ -30,7 +30,15 @@ app.command("demo", cls=Command)(demo.demo)
 app.command("embed", cls=Command)(embed.embed)
 app.command("learn", cls=Command)(learn.learn)
 app.command("score", cls=Command)(score.score)
-app.command("evaluate", cls=Command)(evaluate.evaluate)
+evaluation = typer.Typer(
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A data set or a training run -> a report. `evaluate ped2 PATH` is short for `evaluate dataset ped2 PATH`.",
+)
+evaluation.command("dataset", cls=Command)(evaluate.evaluate)
+evaluation.command("run", cls=Command)(evaluate_run.evaluate_run_command)
+app.add_typer(evaluation, name="evaluate")
 prepare = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Clips -> a manifest.")
 prepare.command("ucf-sports", cls=Command)(dataset.ucf_sports)
 prepare.command("folders", cls=Command)(dataset.folders)

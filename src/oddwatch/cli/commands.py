@@ -46,6 +46,16 @@ class Group(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
+class DefaultGroup(TyperGroup):
+    """A group whose first command is meant when none is named: `evaluate ped2 PATH` is `evaluate dataset ped2 PATH`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [next(iter(self.commands)), *args]
+        found: list[str] = super().parse_args(ctx, args)
+        return found
+
+
 def _typed(parameter: Any, shown: str) -> str:
     if parameter.param_type_name == "argument":
         return str(parameter.metavar)

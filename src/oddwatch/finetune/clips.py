@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,17 @@ def clips_of(manifest: Path) -> list[ManifestClip]:
     return clips
 
 
-def decoded(groups: Iterator[Sequence[View]], backbone: ClipBackbone) -> Iterator[tuple[View, Window[Pixels]]]:
-    """Views of clips, every clip decoded once. Raises DatasetError that names the clip."""
+def decoded(
+    groups: Iterator[Sequence[View]], backbone: ClipBackbone, unread: Callable[[View, VideoError], None]
+) -> Iterator[tuple[View, Window[Pixels]]]:
+    """Views of clips, every clip decoded once. unread: told of each view of a clip that cannot be read."""
     for group in groups:
         first = group[0]
         try:
             clip = sample_clip(first.clip.path, frames=backbone.input.frames, fps=first.fps)
         except VideoError as error:
-            raise DatasetError(f"{error} (prepare the data set again, it drops such clips)") from error
+            for view in group:
+                unread(view, error)
+            continue
         for view in group:
             yield view, view.prepare(clip, backbone)

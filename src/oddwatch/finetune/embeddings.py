@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.backbones import Backbone
-from oddwatch.backbones.clips import ClipBackbone
+from oddwatch.backbones.clips import ClipBackbone, Pixels
 from oddwatch.embed import EmbeddingCache, Entry, cached_video, too_short
 from oddwatch.errors import DatasetError, VideoError
 from oddwatch.finetune.clips import View, decoded
-from oddwatch.types import VideoInfo
+from oddwatch.types import Failure, VideoInfo
 from oddwatch.video import prefetch
+from oddwatch.windows import Window
 
 Progress = Callable[[int, int], None]
 """(views embedded, of how many)."""
@@ -33,23 +34,86 @@ def embed_views(
     `workers` threads ahead of the network and kept. Of a backbone that sees streams it is the mean over a clip, and
     there are no augmented views. Raises DatasetError, WeightsError, CacheError.
     """
+    return np.stack([row for _, row in _embedded(views, backbone, cache, workers, progress, _refuse)])
+
+
+def embed_usable(
+    views: Sequence[View],
+    backbone: Backbone,
+    cache: EmbeddingCache,
+    *,
+    workers: int,
+    progress: Progress | None = None,
+) -> tuple[list[tuple[View, NDArray[np.float32]]], list[Failure]]:
+    """The same, but a view that cannot be read is left out and named: (view, its embedding (D,)) of the others."""
+    failures: dict[View, Failure] = {}
+
+    def note(view: View, error: VideoError) -> None:
+        failures[view] = Failure(view.clip.path, error.reason)
+
+    usable = list(_embedded(views, backbone, cache, workers, progress, note))
+    return usable, [failures[view] for view in views if view in failures]
+
+
+Unread = Callable[[View, VideoError], None]
+"""Told of a view that cannot be read."""
+
+
+def _refuse(view: View, error: VideoError) -> None:
+    raise DatasetError(f"{error} (prepare the data set again, it drops such clips)") from error
+
+
+def _embedded(
+    views: Sequence[View],
+    backbone: Backbone,
+    cache: EmbeddingCache,
+    workers: int,
+    progress: Progress | None,
+    unread: Unread,
+) -> Iterator[tuple[View, NDArray[np.float32]]]:
     backbone.weights_sha256()  # what is missing is said before any work
     if isinstance(backbone, ClipBackbone):
-        _embed_clips(views, backbone, cache, workers, progress)
-        return np.stack([_vectors(view, backbone, cache)[0] for view in views])
-    rows = []
+        bad: set[View] = set()
+
+        def note(view: View, error: VideoError) -> None:
+            bad.add(view)
+            unread(view, error)
+
+        _embed_clips(views, backbone, cache, workers, progress, note)
+        for view in views:
+            if view not in bad:
+                entry = _find(view, backbone, cache)
+                assert entry is not None
+                yield view, np.concatenate([embeddings.vector for _, embeddings in entry.read()])[0]
+        return
     for done, view in enumerate(views):
-        rows.append(_mean(view, backbone, cache))
-        if progress:
-            progress(done + 1, len(views))
-    return np.stack(rows)
+        try:
+            row = _mean(view, backbone, cache)
+        except VideoError as error:
+            unread(view, error)
+            continue
+        finally:
+            if progress:
+                progress(done + 1, len(views))
+        yield view, row
 
 
 def _embed_clips(
-    views: Sequence[View], backbone: ClipBackbone, cache: EmbeddingCache, workers: int, progress: Progress | None
+    views: Sequence[View],
+    backbone: ClipBackbone,
+    cache: EmbeddingCache,
+    workers: int,
+    progress: Progress | None,
+    unread: Unread,
 ) -> None:
     """Those that `cache` does not have."""
-    missing = [view for view in views if _find(view, backbone, cache) is None]
+    missing = []
+    for view in views:
+        try:
+            if _find(view, backbone, cache) is None:
+                missing.append(view)
+        except VideoError as error:
+            unread(view, error)
     groups = iter([list(group) for _, group in groupby(missing, key=lambda view: view.clip.path)])
     taking = threading.Lock()
 
@@ -61,38 +125,36 @@ def _embed_clips(
                 return
             yield group
 
-    threads = [decoded(take(), backbone) for _ in range(min(workers, max(len(missing), 1)))]
+    def keep(some: Sequence[tuple[View, Window[Pixels]]]) -> None:
+        # Every batch is full, so that a clip gives the same in any company.
+        embeddings = backbone.embed_windows([window for _, window in some], pad=True)
+        for row, (view, _) in enumerate(some):
+            writer = cache.writer(view.clip.path, backbone, grids=False, fps=view.fps, view=view.identity)
+            writer.add(_info(view), embeddings[row : row + 1])
+            writer.finish()
+
+    threads = [decoded(take(), backbone, unread) for _ in range(min(workers, max(len(missing), 1)))]
     waiting, done = [], 0
     for found in prefetch(*threads, frames=backbone.batch + workers):
         waiting.append(found)
-        if len(waiting) == backbone.batch or done + len(waiting) == len(missing):
-            # Every batch is full, so that a clip gives the same in any company.
-            embeddings = backbone.embed_windows([window for _, window in waiting], pad=True)
-            for row, (view, _) in enumerate(waiting):
-                writer = cache.writer(view.clip.path, backbone, grids=False, fps=view.fps, view=view.identity)
-                writer.add(_info(view), embeddings[row : row + 1])
-                writer.finish()
+        if len(waiting) == backbone.batch:
+            keep(waiting)
             done += len(waiting)
             waiting = []
             if progress:
                 progress(done, len(missing))
-
-
-def _vectors(view: View, backbone: ClipBackbone, cache: EmbeddingCache) -> NDArray[np.float32]:
-    entry = _find(view, backbone, cache)
-    assert entry is not None
-    return np.concatenate([embeddings.vector for _, embeddings in entry.read()])
+    if waiting:
+        keep(waiting)
+    if progress and missing:
+        progress(len(missing), len(missing))
 
 
 def _mean(view: View, backbone: Backbone, cache: EmbeddingCache) -> NDArray[np.float32]:
     assert not view.number
-    try:
-        found = cached_video(view.clip.path, backbone, cache, grids=False, fps=view.fps)
-        vectors = [embeddings.vector for _, embeddings in found]
-        if not vectors:
-            raise too_short(view.clip.path)
-    except VideoError as error:
-        raise DatasetError(f"{error} (prepare the data set again without it)") from error
+    found = cached_video(view.clip.path, backbone, cache, grids=False, fps=view.fps)
+    vectors = [embeddings.vector for _, embeddings in found]
+    if not vectors:
+        raise too_short(view.clip.path)
     return np.asarray(np.concatenate(vectors).mean(axis=0), dtype=np.float32)
 
 

@@ -108,6 +108,17 @@ class AutoencoderScorer(Scorer):
             error: FloatArray = (self._network(e) - e).square().sum(1).double().numpy()
         return error
 
+    def latent(self, x: FloatArray) -> FloatArray:
+        """(n, hidden[-1]) float32: what the encoder makes of rows (n, D)."""
+        if self._network is None:
+            raise ValueError("latent before fit")
+        rows = checked(x, columns=self._columns)
+        torch = _torch()
+        with torch.inference_mode(), _one_thread(torch):
+            layers: Any = self._network
+            latents: FloatArray = layers[: len(layers) // 2 + 1](torch.from_numpy(np.ascontiguousarray(rows))).numpy()
+        return latents
+
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._network is None:
             raise ValueError("state before fit")
