@@ -52,15 +52,21 @@ EVERYONE_MAY_IMPORT = {"errors"}
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
 ON_DEMAND = {
+    "fsspec",
     "huggingface_hub",
     "jinja2",
     "lightning",
     "matplotlib",
+    "mlflow",
     "nncf",
+    "onnx",
+    "onnxruntime",
     "openvino",
     "torch",
     "torchvision",
     "transformers",
+    "upath",
+    "wandb",
 }
 """Libraries of the extras: imported inside functions, so that every module imports without them."""
 NETWORKS = {
@@ -68,6 +74,7 @@ NETWORKS = {
     "oddwatch.finetune.data",
     "oddwatch.finetune.loop",
     "oddwatch.finetune.module",
+    "oddwatch.finetune.trackers",
 }
 """Files whose classes are those of torch and Lightning: a base class has to be there when the file is read. They may
 import both at the top, and are themselves imported inside functions only."""

@@ -135,9 +135,10 @@ def write_text(path: Path, text: str) -> None:
     try:
         write_bytes(path, text.encode(errors="surrogateescape"))  # as names of files may need
     except OSError as error:
-        raise OddwatchError(
-            f"{path} cannot be written: {error.strerror or error} (free some space or choose another)"
-        ) from error
+        remedy = "free some space or choose another"
+        if is_remote(path):
+            remedy = "check the address and that you may write there"
+        raise OddwatchError(f"{path} cannot be written: {error.strerror or error} ({remedy})") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from oddwatch.cli.output import counted, print_json, print_table, progress_bar
 from oddwatch.errors import UsageError
-from oddwatch.finetune import Autoencoder, Data, FineTune, Optimiser, Recipe, Trainer, train
+from oddwatch.finetune import Autoencoder, Data, FineTune, Optimiser, Recipe, Tracker, Trainer, train
 from oddwatch.finetune.folder import COLUMNS
 
 _SHOWN = 10
@@ -21,7 +21,10 @@ def train_command(
         Path | None, typer.Option("--manifest", metavar="CSV", help="Made by oddwatch dataset prepare.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="RUN", help="Folder for the run: checkpoints, metrics, logs.")
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="RUN", help="For checkpoints, metrics, logs: a folder, or s3://BUCKET/RUN."
+        ),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="FOLDER", help="Where embeddings are kept between runs.")
@@ -35,6 +38,15 @@ def train_command(
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, help="How many in all.")] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="Fixes everything that is random.")
+    ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(
+            "--tracker",
+            metavar="NAME",
+            help="Where metrics go besides metrics.csv: tensorboard, wandb (offline unless --set tracker.online=true), "
+            "mlflow or none.",
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -54,7 +66,7 @@ def train_command(
         if not (equals and key):
             raise UsageError(f"--set {change!r}: write KEY=VALUE, such as data.batch_size=4")
         given[key] = parse_value(value)
-    options = {"backbone.weights": weights, "epochs": epochs, "seed": seed}
+    options = {"backbone.weights": weights, "epochs": epochs, "seed": seed, "tracker.name": tracker}
     paths = {"manifest": manifest, "out": out, "cache": cache}
     given |= {key: value for key, value in options.items() if value is not None}
     given |= {key: str(value) for key, value in paths.items() if value is not None}
@@ -63,7 +75,7 @@ def train_command(
         done = train(
             recipe_of(read.model_dump()),
             Path(read.manifest),
-            Path(read.out),
+            read.out,
             cache=Path(read.cache),
             resume=resume,
             config=read.to_yaml(),
@@ -114,6 +126,7 @@ def recipe_of(config: dict[str, Any]) -> Recipe:
             optimiser=Optimiser(**config["optimiser"]),
             fine_tune=FineTune(**config["fine_tune"]),
             trainer=Trainer(**config["trainer"]),
+            tracker=Tracker(**config["tracker"]),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -61,9 +61,7 @@ class RunFolder:
                 is_run = (self.folder / RECORD).exists()
                 empty = not self.folder.exists() or not any(self.folder.iterdir())
         except OSError as error:
-            raise RunError(
-                f"{self.folder} cannot be used: {error.strerror or error} (choose another --out)"
-            ) from error
+            raise RunError(f"{self.folder} cannot be used: {error.strerror or error} (choose another --out)") from error
         there = self.record() if is_run else None
         if resume:
             if there is None:

@@ -37,7 +37,7 @@ def fit(
     resume: bool,
     progress: Progress | None,
 ) -> tuple[int, float]:
-    """Train to the end of the recipe. logger: None for none. The best epoch and its validation loss. Raises RunError."""
+    """Train to the end of the recipe. The best epoch and its validation loss. Raises RunError."""
     recipe = learner.recipe
     best = ModelCheckpoint(str(folder.best.parent), folder.best.stem, monitor="validation_loss", mode="min", **_ONE)
     last = ModelCheckpoint(str(folder.last.parent), folder.last.stem, **_ONE)

@@ -29,7 +29,7 @@ import_torchvision()  # before Lightning imports it without the remedy
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger  # noqa: E402
 
 log = logging.getLogger(__name__)
-_REMEDY = "reach it, or choose another with --tracker"
+_REMEDY = "check its address and your login, or choose another with --tracker"
 _START_SECONDS = 30
 
 
@@ -61,6 +61,8 @@ def open_tracker(
     except Exception as error:
         if mirror is not None:
             mirror.close()
+        elif tracker.name == "wandb" and run is None:
+            shutil.rmtree(home / "wandb", ignore_errors=True)  # else the folder would not be free any more
         raise TrackerError(f"tracker {tracker.name} cannot be used: {_one_line(error)} ({_REMEDY})") from error
     return RunTracker(tracker.name, made, mirror)
 
@@ -71,7 +73,13 @@ def _wandb(tracker: Tracker, home: Path, run: str, name: str) -> Logger:
     import wandb
 
     home.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(silent=True, console="off", init_timeout=_START_SECONDS, login_timeout=_START_SECONDS)
+    settings = wandb.Settings(
+        mode="online" if tracker.online else "offline",
+        silent=True,
+        console="off",
+        init_timeout=_START_SECONDS,
+        login_timeout=_START_SECONDS,
+    )
     made = WandbLogger(
         name=name,
         project=tracker.project,
@@ -81,26 +89,28 @@ def _wandb(tracker: Tracker, home: Path, run: str, name: str) -> Logger:
         resume="allow",
         settings=settings,
     )
-    made.experiment  # noqa: B018 - made when it is first asked for
+    # Lightning says `offline` by the environment, where it would hold for all runs to come.
+    with _environment({"WANDB_SILENT": "true", **({} if tracker.online else {"WANDB_MODE": "offline"})}):
+        made.experiment  # noqa: B018 - made when it is first asked for
     return made
 
 
 def _mlflow(tracker: Tracker, run: str | None, name: str) -> Logger:
     # MLflow reports its use to its maker.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     store = tracker.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if "://" not in store or store.startswith("file:"):
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # it wants to be told that a folder is meant
     made = MLFlowLogger(tracker.project, run_name=name, tracking_uri=store, run_id=run)
-    with _impatient():
+    # It would try for minutes: right in the middle of a training, but not before one.
+    with _environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_START_SECONDS)}):
         made.experiment  # noqa: B018 - made when it is first asked for
     return made
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """MLflow tries for minutes: right in the middle of a training, but not before one."""
-    changed = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_START_SECONDS)}
+def _environment(changed: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
@@ -108,7 +118,7 @@ def _impatient() -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 
