@@ -70,27 +70,28 @@ def open_tracker(
 def _wandb(tracker: Tracker, home: Path, run: str, name: str) -> Logger:
     # W&B reports its own errors and use to its maker.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
     home.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(
-        mode="online" if tracker.online else "offline",
-        silent=True,
-        console="off",
-        init_timeout=_START_SECONDS,
-        login_timeout=_START_SECONDS,
-    )
-    made = WandbLogger(
-        name=name,
-        project=tracker.project,
-        save_dir=home,
-        id=run,
-        offline=not tracker.online,
-        resume="allow",
-        settings=settings,
-    )
     # Lightning says `offline` by the environment, where it would hold for all runs to come.
     with _environment({"WANDB_SILENT": "true", **({} if tracker.online else {"WANDB_MODE": "offline"})}):
+        import wandb
+
+        settings = wandb.Settings(
+            mode="online" if tracker.online else "offline",
+            silent=True,
+            console="off",
+            init_timeout=_START_SECONDS,
+            login_timeout=_START_SECONDS,
+        )
+        wandb.setup(settings)
+        made = WandbLogger(
+            name=name,
+            project=tracker.project,
+            save_dir=home,
+            id=run,
+            offline=not tracker.online,
+            resume="allow",
+            settings=settings,
+        )
         made.experiment  # noqa: B018 - made when it is first asked for
     return made
 
@@ -213,12 +214,13 @@ class _Mirror:
 @contextmanager
 def _plain() -> Iterator[None]:
     """The warnings of trackers are for those who write them, and so is that an experiment is made when it is new."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch.loggers.mlflow", "mlflow", "alembic")]
+    names = ("lightning.pytorch.loggers.mlflow", "mlflow", "alembic", "wandb", "urllib3")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)  # what fails is raised, and said by us
         try:
             yield
         finally:
