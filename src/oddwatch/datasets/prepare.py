@@ -12,6 +12,7 @@ import numpy as np
 
 from oddwatch.datasets.layout import Layout
 from oddwatch.datasets.manifest import ManifestClip
+from oddwatch.datasets.transcode import video_sha256
 from oddwatch.errors import DatasetError, VideoError
 from oddwatch.types import Failure
 from oddwatch.video import is_url, list_videos, open_video
@@ -131,24 +132,34 @@ def prepare(
     seed: int = 42,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Look at every video, drop what cannot be used or is shorter than `min_seconds`, and split each normal class.
+    """Look at every video, drop what cannot be used, is shorter than `min_seconds` or has the bytes of one before it,
+    and split each normal class.
 
     videos: of each class. sources: recording of a video by its real path. fps: of folders of frames. Raises
     DatasetError when a class has too few clips to split.
     """
     dropped: list[Failure] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
+    looked = 0
     clips: dict[str, list[ManifestClip]] = defaultdict(list)
     total = sum(map(len, videos.values()))
     for action, paths in videos.items():
         for path in paths:
             if progress:
-                progress("looking at the clips", float(len(seen)), float(total))
+                progress("looking at the clips", float(looked), float(total))
             real = str(Path(path).resolve())
-            if real in seen:
-                dropped.append(Failure(path, f"the same file as in {seen[real]} (keep it in one class)"))
+            looked += 1
+            try:
+                # Not by the path: a copy in another class, or on another side of the split, is as wrong as a link.
+                digest = video_sha256(Path(path))
+            except OSError as error:
+                dropped.append(Failure(path, f"cannot be read: {error.strerror or error}"))
                 continue
-            seen[real] = action
+            if digest in seen:
+                other, same = seen[digest]
+                dropped.append(Failure(path, f"the same file as in {other}: {same} (keep it in one class)"))
+                continue
+            seen[digest] = action, path
             try:
                 clip = _look(path, action, (sources or {}).get(real, path), fps)
             except VideoError as error:

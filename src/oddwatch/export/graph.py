@@ -54,8 +54,10 @@ class Exported:
 
 def graph_format(name: str) -> GraphFormat:
     """Raises UsageError."""
-    if name == "onnx" or name == "openvino":
-        return name
+    known: tuple[GraphFormat, ...] = ("onnx", "openvino")
+    for one in known:
+        if one == name:
+            return one
     raise UsageError(f"--format is detector, onnx or openvino, got {name!r}")
 
 
