@@ -100,7 +100,7 @@ def _require_folder(source: Path) -> None:
         raise DatasetError(f"{source} is not a folder: give the one that holds the folders of the classes")
 
 
-def _copied(prepared: Prepared, target: Path, copies: bool, progress: Progress) -> Prepared:
+def _copied(prepared: Prepared, target: Path, copies: bool, progress: Progress | None) -> Prepared:
     if not copies:
         return prepared
     return replace(prepared, clips=transcode(prepared.clips, target, progress=progress))

@@ -169,6 +169,8 @@ def prepare(
                 dropped.append(Failure(path, f"{clip.seconds:.2f} s is shorter than {min_seconds:g} s"))
             else:
                 clips[action].append(clip)
+    if nothing := [name for name in anomalous if not clips[name]]:
+        raise DatasetError(f"class {nothing[0]} has no usable clip: leave it out, or look at its videos")
     split = _split({name: clips[name] for name in normal}, seed)
     rest = [clip for name in anomalous for clip in clips[name]]
     return Prepared((*split, *rest), tuple(dropped))
@@ -237,7 +239,8 @@ def shares(clips: int, action: str = "") -> dict[str, int]:
     """
     if clips < 3:
         raise DatasetError(
-            f"class {action} has {clips} usable clips: to train, validate and test it needs at least three"
+            f"class {action} has {clips} usable clip{'s' * (clips != 1)}: to train, validate and test it needs at "
+            "least three"
         )
     train, test = round(TRAIN * clips), round(TEST * clips)
     if train + test == clips:
