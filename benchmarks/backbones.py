@@ -25,7 +25,9 @@ from oddwatch.backbones import BACKBONES, backbone_class, build_backbone
 from oddwatch.backbones.compute import Pixels, processor
 from oddwatch.backbones.cost import cost
 from oddwatch.backbones.pretrained import PretrainedBackbone
+from oddwatch.backbones.slowfast_network import pack_pathways
 from oddwatch.backbones.tuning import fixed_clip, pairs, relative_error
+from oddwatch.torch_compat import import_torchvision
 
 LONG = {"timesformer-hr", "timesformer-l"}
 """Minutes per clip: only when named."""
@@ -69,13 +71,13 @@ def measured(name: str, rounds: int, products: dict[str, list[float]]) -> list[R
     clip = fixed_clip(built)
     takes = cost(type(built))
     gflop, parameters = takes.gflop, takes.total
-    ways: list[Callable[[Pixels], object]] = [partial(eager, built)]
+    ways: list[Callable[[Pixels], object]] = [eager(built)]
     found = [Row(name, parameters, gflop, EAGER, "float32", 0.0, [])]
     for pair in pairs():
         way = built.computed(runtime=pair.runtime, precision=pair.precision)
         ways.append(way.embed)
         found.append(Row(name, parameters, gflop, str(pair), pair.precision, relative_error(way, built), []))
-    eager(built, clip)
+    ways[0](clip)
     for precision in products:
         product(getattr(torch, precision))
     for _ in range(rounds):
@@ -88,14 +90,33 @@ def measured(name: str, rounds: int, products: dict[str, list[float]]) -> list[R
     return found
 
 
-def eager(backbone: PretrainedBackbone, clips: Pixels) -> object:
+def eager(backbone: PretrainedBackbone) -> Callable[[Pixels], object]:
     """What the article's code does: the library's network in float32, channels first in memory as well as in shape.
 
-    oddwatch's own float32 in torch leaves the channels last in memory, where convolutions are quicker.
+    Of SlowFast and Slow that is pytorchvideo's module with the same weights. oddwatch's own float32 in torch leaves the
+    channels last in memory, where convolutions are quicker.
     """
-    x = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).contiguous().permute(0, 2, 3, 4, 1)
-    with torch.inference_mode():
-        return backbone.features(backbone.network, x)
+    features: Callable[[torch.Tensor], object] = partial(backbone.features, backbone.network)
+    if backbone.record.name in ("slowfast-r50", "slow-r50"):
+        import_torchvision()
+        from pytorchvideo.models import hub
+
+        network = getattr(hub, backbone.record.name.replace("-", "_"))(pretrained=False).eval()
+        network.load_state_dict(backbone.network.state_dict())
+        fast = backbone.record.name == "slowfast-r50"
+
+        def published(x: torch.Tensor) -> object:
+            x = x.permute(0, 4, 1, 2, 3)
+            return network(pack_pathways(x) if fast else x)
+
+        features = published
+
+    def run(clips: Pixels) -> object:
+        x = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).contiguous().permute(0, 2, 3, 4, 1)
+        with torch.no_grad():
+            return features(x)
+
+    return run
 
 
 def show(rows: list[Row], ceilings: dict[str, float]) -> None:
