@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all lint format docs clean
+.PHONY: help install demo experiment test test-all lint format docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,9 @@ install: $(STAMP) ## Set up .venv: oddwatch (editable), all extras, the tools of
 
 demo: $(STAMP) ## Learn a rendered scene, find what is unusual in it, write a report
 	$(BIN)/oddwatch demo $(ARGS)
+
+experiment: $(STAMP) ## The published experiment in small: rendered clips, six configurations, their table
+	$(BIN)/python benchmarks/experiment.py $(ARGS)
 
 test: $(STAMP) ## Run the default tests, on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)

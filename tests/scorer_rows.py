@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from oddwatch.scorers import SCORERS, Scorer, build_scorer, scorer_class
+from oddwatch.scorers.base import PIXELS
 from oddwatch.types import FloatArray
 
 QUICK: dict[str, dict[str, Any]] = {"autoencoder": {"hidden": (32, 16), "epochs": 30, "batch_size": 32}}
 """Options with which a fit takes a moment; a scorer that is not named here takes its defaults."""
-NAMES = sorted(SCORERS)
+NAMES = sorted(name for name in SCORERS if scorer_class(name).columns != PIXELS)
+"""Those of embeddings; the one of pixels has tests of its own."""
 COLUMNS = 6
 
 

@@ -278,7 +278,7 @@ def test_options_of_a_backbone_by_the_command_line(videos: list[str], oddwatch_c
     assert json.loads(ran.out)["clips"] == 5
     assert {entry.options["frames"] for entry in EmbeddingCache("kept").entries()} == {5}
     for option, says in (
-        ("frames", "--option takes NAME=VALUE, got 'frames'"),
+        ("frames", "an option is NAME=VALUE, got 'frames'"),
         ("window=3", "it has no option 'window'"),
         ("frames=0.x", "frames must be a whole number of at least 1, got '0.x'"),
     ):

@@ -22,6 +22,7 @@ from oddwatch.embed import EmbeddingStore, StoredEmbeddings, embed_video
 from oddwatch.errors import DetectorError, NotEnoughVideoError, UsageError, VideoError
 from oddwatch.grouping import Grouping
 from oddwatch.scorers import SCORERS, scorer_class
+from oddwatch.scorers.base import PIXELS
 from oddwatch.types import Embeddings
 
 
@@ -100,6 +101,7 @@ def test_scores_use_no_later_frame(videos: Path, learned: Detector, left: Embedd
     [
         (name, on)
         for name in sorted(SCORERS)
+        if scorer_class(name).columns != PIXELS
         for on in ("vector", "grid")
         if on == "grid" or not scorer_class(name).columns
     ],

@@ -75,6 +75,8 @@ NETWORKS = {
     "oddwatch.finetune.loop",
     "oddwatch.finetune.module",
     "oddwatch.finetune.trackers",
+    "oddwatch.scorers.convlstm_network",
+    "oddwatch.scorers.variational",
 }
 """Files whose classes are those of torch and Lightning: a base class has to be there when the file is read. They may
 import both at the top, and are themselves imported inside functions only."""

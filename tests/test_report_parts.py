@@ -39,7 +39,7 @@ def _no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Drawing takes nearly all of the time, and most tests are about words."""
     if "drawn" not in request.fixturenames:
         png = cv2.imencode(".png", np.zeros((1, 1, 3), dtype=np.uint8))[1].tobytes()
-        monkeypatch.setattr(figures_module, "_png", lambda figure: png)
+        monkeypatch.setattr(figures_module, "png_of", lambda figure: png)
 
 
 def test_frame_table_marks_the_best_and_leaves_empty_columns_out() -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from scorer_rows import NAMES, quick, unusual_for, usual, usual_for
 
 from oddwatch.errors import NotEnoughVideoError, UsageError
-from oddwatch.scorers import GridScorer, Scorer, build_scorer, scorer_class
+from oddwatch.scorers import SCORERS, GridScorer, Scorer, build_scorer, scorer_class
 from oddwatch.scorers.gaussian import GaussianScorer
 from oddwatch.scorers.knn import KnnScorer
 from oddwatch.types import FloatArray
@@ -172,7 +172,7 @@ def test_an_unknown_option_is_a_usage_error(name: str) -> None:
 
 
 def test_an_unknown_scorer_lists_the_valid_ones() -> None:
-    with pytest.raises(UsageError, match=f"choose one of {', '.join(NAMES)}, or module:Class"):
+    with pytest.raises(UsageError, match=f"choose one of {', '.join(sorted(SCORERS))}, or module:Class"):
         build_scorer("svm")
 
 

@@ -38,6 +38,7 @@ class AutoencoderSection(Section):
 
     hidden: list[int] = [512, 256, 128]
     dropout: Number = 0.3
+    variational: bool = False
 
 
 class DataSection(Section):
@@ -122,7 +123,12 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> TrainCo
         raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no keys: begin with one of configs/")
-    for key, value in (changes or {}).items():
+    return checked(found, changes or {}, of=str(path))
+
+
+def checked(found: dict[str, Any], changes: Mapping[str, Any], *, of: str) -> TrainConfig:
+    """Keys and values, with other values for some keys. of: what they are, for messages. Raises UsageError."""
+    for key, value in changes.items():
         *sections, last = key.split(".")
         place = found
         for section in sections:
@@ -134,7 +140,7 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> TrainCo
     try:
         return TrainConfig.model_validate(found)
     except ValidationError as error:
-        raise UsageError(f"{path}: {_one_line(error)}") from error
+        raise UsageError(f"{of}: {_one_line(error)}") from error
 
 
 def parse_value(text: str) -> Any:
@@ -176,10 +182,10 @@ def _section(place: Sequence[str]) -> type[BaseModel]:
 
 
 _WORDS: dict[Any, str] = {
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
-    bool: "true or false",
     list[int]: "a list of whole numbers",
     type(None): "null",
 }

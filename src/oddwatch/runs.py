@@ -69,14 +69,15 @@ class ThresholdRow:
     """A threshold in the form of the article (Randellini 2023): the share of the clips of each split that it gets
     right, None for a split without clips. An anomalous clip is right at `value` or above, any other below.
 
-    by: as `Area`. chosen: how, in a sentence. hindsight: whether anomalous clips were looked at to choose it.
+    by: as `Area`. kind: `given`, `calibrated` on validation clips, or `hindsight`, for which the anomalous clips were
+    looked at; chosen: the same in words.
     """
 
     by: str
+    kind: str
     chosen: str
     value: float
     accuracy: dict[str, float | None]
-    hindsight: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,11 @@ class RunEvaluation:
     def counts(self) -> dict[str, int]:
         """How many clips of each split were scored."""
         return {split: sum(clip.split == split for clip in self.clips) for split in SPLITS}
+
+    @property
+    def calibrated(self) -> float:
+        """The threshold of the error that was calibrated on validation clips."""
+        return next(row.value for row in self.thresholds if (row.by, row.kind) == ("error", "calibrated"))
 
     @property
     def spaces(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ BACKBONES: dict[str, str] = {
     "vjepa2-l": "oddwatch.backbones.vjepa2:VJEPA2L",
     "dinov2-s": "oddwatch.backbones.image:DINOv2S",
     "dinov2-b": "oddwatch.backbones.image:DINOv2B",
+    "pixels": "oddwatch.backbones.pixels:PixelsBackbone",
 }
 
 GIVEN = "given"

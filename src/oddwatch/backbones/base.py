@@ -20,7 +20,8 @@ class BackboneRecord:
     """What there is to know about a backbone without building it.
 
     summary: one line for a table. vector_size: D. grid_size: d of the local vectors, None without a grid.
-    channels: names of the d local values when each has a meaning of its own. weights: those that are published, None
+    channels: names of the d local values when each has a meaning of its own. vector_columns: ("pixels",) when a vector
+    is pixels, which only scorers that ask for them can look at. weights: those that are published, None
     when it needs none. paper: whom to cite.
     """
 
@@ -29,6 +30,7 @@ class BackboneRecord:
     vector_size: int
     grid_size: int | None
     channels: tuple[str, ...] = ()
+    vector_columns: tuple[str, ...] = ()
     weights: WeightsRecord | None = None
     paper: str = ""
 

@@ -112,7 +112,7 @@ def load_strictly(network: torch.nn.Module, path: Path, name: str) -> None:
     """
     state, expected = load_state(path), network.state_dict()
     if state.keys() != expected.keys() and hasattr(network, "base_model_prefix"):
-        state = _renamed(network, state)
+        state = renamed(network, state)
     missing = [key for key in expected if key not in state]
     strange = [key for key in state if key not in expected]
     shapes = [key for key in expected if key in state and state[key].shape != expected[key].shape]
@@ -126,7 +126,7 @@ def load_strictly(network: torch.nn.Module, path: Path, name: str) -> None:
     network.load_state_dict(state)
 
 
-def _renamed(network: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def renamed(network: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """With the names of today, by the table that transformers keeps for its own reading of older files."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, rename_source_key

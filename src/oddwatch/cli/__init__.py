@@ -13,7 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 from oddwatch import __version__
-from oddwatch.cli import dataset, demo, embed, evaluate, evaluate_run, export, learn, names, quantize, score, train
+from oddwatch.cli import (
+    compare,
+    dataset,
+    demo,
+    embed,
+    evaluate,
+    evaluate_run,
+    export,
+    learn,
+    names,
+    quantize,
+    reproduce,
+    score,
+    train,
+)
 from oddwatch.cli.commands import Command, DefaultGroup, Group
 
 app = typer.Typer(
@@ -46,6 +60,8 @@ datasets = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=No
 datasets.add_typer(prepare, name="prepare")
 app.add_typer(datasets, name="dataset")
 app.command("train", cls=Command)(train.train_command)
+app.command("reproduce", cls=Command)(reproduce.reproduce)
+app.command("compare", cls=Command)(compare.compare)
 app.command("export", cls=Command)(export.export)
 backbones = typer.Typer(cls=TyperGroup, no_args_is_help=False, rich_markup_mode=None)
 backbones.callback(invoke_without_command=True)(names.backbones)

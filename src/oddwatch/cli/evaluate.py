@@ -14,6 +14,7 @@ from oddwatch.cli.options import (
     Budget,
     Cache,
     Device,
+    Folds,
     Fps,
     OnWhat,
     Options,
@@ -21,10 +22,12 @@ from oddwatch.cli.options import (
     Quantized,
     Runtime,
     ScorerName,
+    ScorerOptions,
     Seed,
     Tuned,
     Weights,
     backbone_options,
+    parsed,
 )
 from oddwatch.cli.output import (
     counted,
@@ -66,8 +69,10 @@ def evaluate(
     quantized: Quantized = None,
     options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
+    scorer_options: ScorerOptions = [],  # noqa: B006
     on: OnWhat = "auto",
     budget: Budget = "2/day",
+    folds: Folds = 5,
     fps: Fps = None,
     cache_folder: Cache = None,
     no_compare: Annotated[
@@ -88,8 +93,8 @@ def evaluate(
 
     if dataset == EMBEDDINGS:
         computing = (detector_folder, weights, runtime, precision, device, quantized, fps, cache_folder)
-        flags = (tuned, options, no_compare, no_leave_one_out)
-        usual = (backbone, scorer, on, budget) == ("motion", "auto", "auto", "2/day")
+        flags = (tuned, options, scorer_options, no_compare, no_leave_one_out)
+        usual = (backbone, scorer, on, budget, folds) == ("motion", "auto", "auto", "2/day", 5)
         if not usual or any(flags) or any(value is not None for value in computing):
             raise UsageError(
                 "evaluate embeddings compares all scorers on vectors and has no video: of the options it takes --out, "
@@ -102,12 +107,11 @@ def evaluate(
     if dataset not in DATASETS:
         raise UsageError(f"unknown data set {dataset!r}: choose one of {', '.join(sorted([*DATASETS, EMBEDDINGS]))}")
     if detector_folder is not None:
-        if (backbone, scorer, on, budget, seed) != ("motion", "auto", "auto", "2/day", 42) or any(
-            (tuned, options, weights)
-        ):
+        usual = (backbone, scorer, on, budget, folds, seed) == ("motion", "auto", "auto", "2/day", 5, 42)
+        if not usual or any((tuned, options, scorer_options, weights)):
             raise UsageError(
-                "--detector brings its own backbone, weights, option, tuned, scorer, on, budget and seed: leave them "
-                "out"
+                "--detector brings its own backbone, weights, option, tuned, scorer, scorer-option, on, budget, folds "
+                "and seed: leave them out"
             )
         detector = Detector.load(
             detector_folder, runtime=runtime, precision=precision, device=device, quantized=quantized
@@ -119,8 +123,10 @@ def evaluate(
                 backbone, weights, runtime, precision, device, tuned=tuned, quantized=quantized, others=options
             ),
             scorer=scorer,
+            scorer_options=parsed(scorer_options),
             on=on,
             budget=budget,
+            folds=folds,
             seed=seed,
         )
     detector.backbone.weights_sha256()  # what is missing is said before any work

@@ -10,7 +10,7 @@ import typer
 
 from oddwatch.cli.output import counted, number, print_json, print_table, progress_bar, say_failures
 from oddwatch.errors import UsageError
-from oddwatch.runs import SPLITS, ThresholdRow, to_json
+from oddwatch.runs import SPACES, SPLITS, to_json, write_evaluation
 
 if TYPE_CHECKING:
     from oddwatch.runs import RunEvaluation
@@ -44,7 +44,7 @@ def evaluate_run_command(
 ) -> None:
     """Score every clip of a run by its best checkpoint.
 
-    Writes clips.csv and evaluation.json.
+    Writes clips.csv, report.html and its figures.
     """
     folder = run / FOLDER if out is None else out
     if folder.exists() and not folder.is_dir():
@@ -54,7 +54,7 @@ def evaluate_run_command(
         print_json({**to_json(found), "out": str(folder)})
     else:
         show(found)
-        print(f"Clips: {folder / 'clips.csv'}")
+        print(f"Report: {folder / 'report.html'}")
     if found.failures:
         raise typer.Exit(1)
 
@@ -64,12 +64,21 @@ def evaluated(
 ) -> RunEvaluation:
     """Evaluate a run and write all there is of it into `folder`; what could not be read is said."""
     from oddwatch.evaluate.run import evaluate_run
-    from oddwatch.runs import write_evaluation
+    from oddwatch.report import require_extra
 
+    require_extra()
     with progress_bar() as progress:
         found = evaluate_run(run, cache=cache, threshold=threshold, false_alarms=false_alarms, progress=progress)
+    return written(found, folder)
+
+
+def written(found: RunEvaluation, folder: Path) -> RunEvaluation:
+    """Write all there is of an evaluation into `folder`."""
+    from oddwatch.report import write_run_report
+
     say_failures(found.failures)
     write_evaluation(found, folder)
+    write_run_report(found, folder)
     return found
 
 
@@ -81,7 +90,7 @@ def show(found: RunEvaluation) -> None:
         [[_WAYS[a.by], a.split, str(a.anomalous), str(a.normal), number(a.auroc), found.backbone] for a in found.areas],
         numbers=("anomalous", "normal", "AUROC"),
     )
-    print_thresholds(f"{found.name}: share of clips that a threshold gets right", found.backbone, found.thresholds)
+    print_thresholds("Share of clips that a threshold gets right", [found])
     counts = found.counts()
     print(
         f"{found.backbone}: {counted(len(found.clips), 'clip')} scored"
@@ -89,15 +98,21 @@ def show(found: RunEvaluation) -> None:
     )
 
 
-def print_thresholds(title: str, backbone: str, rows: Sequence[ThresholdRow]) -> None:
+def print_thresholds(title: str, runs: Sequence[RunEvaluation], *, by: Sequence[str] = ("error", *SPACES)) -> None:
     """In the article's form."""
     order = ("anomaly", "train", "validation", "test")
     print_table(
         title,
-        ("by", "threshold", *order, "chosen", "backbone"),
+        ("run", "by", "threshold", *order, "chosen", "backbone"),
         [
-            [_WAYS[r.by], f"{r.value:.4f}", *(number(r.accuracy[s], digits=2) for s in order), r.chosen, backbone]
-            for r in rows
+            [
+                *(found.name, _WAYS[r.by], f"{r.value:.4f}"),
+                *(number(r.accuracy[split], digits=2) for split in order),
+                *(r.chosen, found.backbone),
+            ]
+            for found in runs
+            for r in found.thresholds
+            if r.by in by
         ],
         numbers=("threshold", *order),
     )

@@ -14,6 +14,7 @@ from oddwatch.cli.options import (
     Budget,
     Cache,
     Device,
+    Folds,
     Fps,
     OnWhat,
     Options,
@@ -21,6 +22,7 @@ from oddwatch.cli.options import (
     Quantized,
     Runtime,
     ScorerName,
+    ScorerOptions,
     Seed,
     Tuned,
     Weights,
@@ -63,8 +65,10 @@ def learn(
     quantized: Quantized = None,
     options: Options = [],  # noqa: B006 (typer makes a new one)
     scorer: ScorerName = "auto",
+    scorer_options: ScorerOptions = [],  # noqa: B006
     on: OnWhat = "auto",
     budget: Budget = "2/day",
+    folds: Folds = 5,
     fps: Fps = None,
     cache_folder: Cache = None,
     classes: Annotated[
@@ -110,7 +114,16 @@ def learn(
         made = backbone_options(
             backbone, weights, runtime, precision, device, tuned=tuned, quantized=quantized, others=options
         )
-    detector = Detector(backbone=backbone, backbone_options=made, scorer=scorer, on=on, budget=budget, seed=seed)
+    detector = Detector(
+        backbone=backbone,
+        backbone_options=made,
+        scorer=scorer,
+        scorer_options=parsed(scorer_options),
+        on=on,
+        budget=budget,
+        folds=folds,
+        seed=seed,
+    )
     if given:
         with progress_bar() as progress:
             detector.learn_given(files, progress=progress)

@@ -75,6 +75,23 @@ ScorerName = Annotated[
         "--scorer", metavar="NAME", help="What scores them (see: oddwatch scorers); auto: what suits the backbone."
     ),
 ]
+ScorerOptions = Annotated[
+    list[str],
+    typer.Option(
+        "--scorer-option",
+        metavar="NAME=VALUE",
+        help="An option of the scorer, such as epochs=10 (oddwatch scorers lists them); again for more.",
+    ),
+]
+Folds = Annotated[
+    int,
+    typer.Option(
+        "--folds",
+        metavar="N",
+        min=2,
+        help="Parts that usual video is held out in, for the threshold: the scorer learns so many times and once more.",
+    ),
+]
 OnWhat = Annotated[
     On,
     typer.Option(
@@ -145,7 +162,7 @@ def parsed(options: Sequence[str]) -> dict[str, Any]:
     for text in options:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise UsageError(f"--option takes NAME=VALUE, got {text!r}")
+            raise UsageError(f"an option is NAME=VALUE, got {text!r}")
         if name in found:
             raise UsageError(f"{name} is given twice: leave out --option {text}")
         found[name] = _value(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,10 @@ from oddwatch.finetune import Autoencoder, Data, FineTune, Optimiser, Recipe, Tr
 from oddwatch.finetune.folder import COLUMNS
 
 _SHOWN = 10
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the file, such as data.batch_size=4."),
+]
 
 
 def train_command(
@@ -48,24 +53,16 @@ def train_command(
             "mlflow or none.",
         ),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the file, such as data.batch_size=4."),
-    ] = None,
+    changes: Changes = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder after its last finished epoch.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Train an autoencoder, or a backbone with it, on a manifest."""
-    from oddwatch.config import parse_value, read_config
+    from oddwatch.config import read_config
 
-    given: dict[str, Any] = {}
-    for change in changes or ():
-        key, equals, value = change.partition("=")
-        if not (equals and key):
-            raise UsageError(f"--set {change!r}: write KEY=VALUE, such as data.batch_size=4")
-        given[key] = parse_value(value)
+    given = changed(changes)
     options = {"backbone.weights": weights, "epochs": epochs, "seed": seed, "tracker.name": tracker}
     paths = {"manifest": manifest, "out": out, "cache": cache}
     given |= {key: value for key, value in options.items() if value is not None}
@@ -106,6 +103,19 @@ def train_command(
         f"{done.best_loss:.4g} in epoch {done.best_epoch}."
     )
     print(f"Run: {done.folder} (best.ckpt and last.ckpt in checkpoints/; tensorboard --logdir {done.folder})")
+
+
+def changed(changes: Sequence[str] | None) -> dict[str, Any]:
+    """KEY=VALUE of --set. Raises UsageError."""
+    from oddwatch.config import parse_value
+
+    given: dict[str, Any] = {}
+    for change in changes or ():
+        key, equals, value = change.partition("=")
+        if not (equals and key):
+            raise UsageError(f"--set {change!r}: write KEY=VALUE, such as data.batch_size=4")
+        given[key] = parse_value(value)
+    return given
 
 
 def recipe_of(config: dict[str, Any]) -> Recipe:

@@ -18,8 +18,8 @@ from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
 from oddwatch.detector.compatible import check_learned_with, code, computed_otherwise, versions, with_quantized
 from oddwatch.detector.folder import read_folder, write_folder
-from oddwatch.detector.learning import FittedScorer, Indices, hold_out, inputs_of, peak_boxes
-from oddwatch.detector.suited import columns, suitable_scorers, suited
+from oddwatch.detector.learning import FittedScorer, hold_out, inputs_of, maker, peak_boxes
+from oddwatch.detector.suited import suitable_scorers, suited, suits
 from oddwatch.detector.verdict import ClipVerdict
 from oddwatch.embed import (
     EmbeddingCache,
@@ -35,7 +35,7 @@ from oddwatch.embed.given import scenes
 from oddwatch.embedding_file import EmbeddingFile
 from oddwatch.errors import DetectorError, MissingExtraError, NotEnoughVideoError, OddwatchError, UsageError, VideoError
 from oddwatch.grouping import Grouping, group, sustained_levels
-from oddwatch.scorers import build_scorer, scorer_class
+from oddwatch.scorers import build_scorer
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo
 from oddwatch.video import display_name, list_videos, same_video
@@ -80,7 +80,7 @@ class Detector:
             raise UsageError(f"folds is at least 2, got {folds}")
         self.on: Literal["vector", "grid"] = on if on != "auto" else ("vector" if record.grid_size is None else "grid")
         self.scorer_name = scorer if scorer != "auto" else suited(backbone, self.on)
-        if tuple(scorer_class(self.scorer_name).columns) not in ((), columns(backbone, self.on)):
+        if not suits(self.scorer_name, backbone, self.on):
             raise UsageError(
                 f"scorer {self.scorer_name!r} does not suit {backbone} on {self.on}: choose one of "
                 f"{', '.join(suitable_scorers(backbone, self.on))}"
@@ -217,24 +217,17 @@ class Detector:
         if len(stored) < 2:
             raise NotEnoughVideoError("the usual video is too short to learn from: give at least a few seconds")
 
-        def make(items: Indices) -> FittedScorer:
-            return FittedScorer(self._build_scorer(), self.on).fit(stored, items, seed=self.seed)
-
-        def told(done: int, total: int) -> None:
-            if progress:
-                progress("learning what is usual", float(done), float(total + 1))
-
+        make = maker(stored, self._build_scorer, self.on, seed=self.seed, times=self.folds + 1, progress=progress)
         calibration = clip_calibration = threshold = None
         clip_seconds = 0.0
         if calibrate:
-            held_out = hold_out(stored, make, folds=self.folds, progress=told)
+            held_out = hold_out(stored, make, folds=self.folds)
             calibration = Calibration(held_out.tracks)
             steps = np.arange(len(held_out.clip_scores), dtype=np.float64)
             clips = ScoreTrack("clips", steps, steps + 1, held_out.clip_scores)
             clip_calibration = Calibration([clips])
             clip_seconds = float(np.median(held_out.clip_seconds))
             threshold = calibration.threshold(asked, self._peaks)
-        told(self.folds, self.folds)
         self._fitted = make(np.arange(len(stored)))
         clips_mean = np.stack([stored.vectors[v.first : v.last].mean(axis=0) for v in stored.videos])
         self._classes = CentroidScorer().fit(clips_mean, labels=[v.label for v in stored.videos])
@@ -350,6 +343,12 @@ class Detector:
     def grid_shape(self) -> tuple[int, int, int] | None:
         """(Gh, Gw, d) of the grids that it learned from, None where there were none."""
         return self._grid_shape
+
+    @property
+    def scorer_says(self) -> str:
+        """What its scorer has to say of what became of it, empty when that is nothing."""
+        says: str = self._learned().scorer.says()
+        return says
 
     @property
     def calibrated(self) -> bool:

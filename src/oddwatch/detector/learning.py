@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.embed import StoredEmbeddings
+from oddwatch.embed import Progress, StoredEmbeddings
 from oddwatch.errors import NotEnoughVideoError
 from oddwatch.scorers import GridScorer, Scorer
+from oddwatch.scorers.base import PIXELS
 from oddwatch.types import FloatArray, ScoreTrack, covered_seconds
 
 Indices = NDArray[np.int64]
@@ -126,10 +127,40 @@ class FittedScorer:
         return np.concatenate(parts).astype(np.float64)
 
     def clip_score(self, vectors: FloatArray, scores: FloatArray) -> float:
-        """ONE score of a whole clip: of its mean vector, or on a grid the highest of its moments (scores)."""
+        """ONE score of a whole clip: of its mean vector, or on a grid the highest of its moments (scores). Of pixels it
+        is the mean of its moments, because a mean of pictures is no picture.
+        """
         if self.on == "grid":
             return float(scores.max())
+        if self.scorer.columns == PIXELS:
+            return float(scores.mean())
         return float(self.vector_scores(vectors.mean(axis=0, keepdims=True))[0])
+
+
+def maker(
+    stored: StoredEmbeddings,
+    build: Callable[[], Scorer],
+    on: str,
+    *,
+    seed: int,
+    times: int,
+    progress: Progress | None = None,
+) -> Callable[[Indices], FittedScorer]:
+    """(embeddings to learn from) -> scorer, which will be called so many times; progress is told how far that is."""
+    fits = iter(range(times))
+
+    def make(items: Indices) -> FittedScorer:
+        scorer, done = build(), next(fits)
+
+        def told(share: float) -> None:
+            if progress:
+                progress("learning what is usual", done + share, float(times))
+
+        told(0.0)
+        scorer.told = told
+        return FittedScorer(scorer, on).fit(stored, items, seed=seed)
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -149,7 +180,6 @@ def hold_out(
     make: Callable[[Indices], FittedScorer],
     *,
     folds: int,
-    progress: Callable[[int, int], None] | None = None,
 ) -> HeldOut:
     """Score every piece by a scorer made from the other folds (cross-fitting, so that all usual video both teaches and
     calibrates). make: (embeddings to learn from) -> scorer.
@@ -159,9 +189,7 @@ def hold_out(
     tracks: list[ScoreTrack] = []
     clips: list[float] = []
     lengths: list[float] = []
-    for done, fold in enumerate(used):
-        if progress:
-            progress(done, len(used))
+    for fold in used:
         items = teachers(stored, pieces, fold)
         if not len(items):
             raise NotEnoughVideoError("too little usual video to hold any of it out: give at least 10 seconds")

@@ -243,6 +243,8 @@ def _note(detector: Detector, folds: int) -> str:
     own = {name: value for name, value in options.items() if name != "seed" and usual.get(name) != value}
     parts = ["the published method"] if (detector.scorer_name, detector.on) == PUBLISHED else []
     parts += [f"{name} {value}" for name, value in own.items()]
+    if says := detector.scorer_says:
+        parts.append(says)
     if detector.folds != folds:
         parts.append(f"threshold from {detector.folds} folds, not {folds}")
     return "; ".join(parts)

@@ -8,6 +8,7 @@ also chose the checkpoint, so what they say is a little bright.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,37 +53,63 @@ def evaluate_run(
     UsageError for `false_alarms`, WeightsError, CacheError, MissingExtraError.
     """
     share_of(false_alarms)  # a wrong one is said before any work
-    best = load_best(run)
-    asked = best.asked
-    folder = RunFolder(run)
-    clips = read_manifest(run / "manifest.csv")
+    best, folder = load_best(run), RunFolder(run)
+    return evaluate_best(
+        best,
+        read_manifest(run / "manifest.csv"),
+        name=run.resolve().name,
+        checkpoint=folder.best,
+        epochs=folder.metrics(),
+        cache=cache,
+        threshold=threshold,
+        false_alarms=false_alarms,
+        planes=planes,
+        progress=progress,
+    )
+
+
+def evaluate_best(
+    best: Best,
+    clips: Sequence[ManifestClip],
+    *,
+    name: str,
+    checkpoint: Path,
+    cache: Path,
+    epochs: Sequence[dict[str, str]] = (),
+    threshold: float | None = None,
+    false_alarms: str = FALSE_ALARMS,
+    planes: bool = True,
+    progress: Progress | None = None,
+) -> RunEvaluation:
+    """The same for a checkpoint that need not be of a run folder. checkpoint: its file. epochs: rows of how it learned.
+
+    Raises RunError when no clip is left to train or validate with, CacheError, WeightsError.
+    """
     scored, classes, failures, rows = score_clips(clips, best, cache=cache, progress=progress)
     for split in ("train", "validation"):
         if not any(clip.split == split for clip in scored):
             says = f": {failures[0]}" if failures else ""
-            raise RunError(f"{run}: no {split} clip can be scored{says}")
-    return summarise(
-        RunEvaluation(
-            name=run.resolve().name,
-            backbone=best.record["backbone"],
-            untrained=best.record["untrained"],
-            clips=scored,
-            classes=classes,
-            areas=(),
-            thresholds=(),
-            failures=failures,
-            settings={
-                **{key: value for key, value in asked.items() if key != "manifest"},
-                "versions": best.record.get("versions", {}),
-            },
-            epochs=tuple(folder.metrics()),
-            best_epoch=best.record["best_epoch"],
-            checkpoint=sha256_of(folder.best),
-            planes=_planes(rows, asked["seed"], progress) if planes else (),
-        ),
-        threshold=threshold,
-        false_alarms=false_alarms,
+            raise RunError(f"{name}: no {split} clip can be scored{says}")
+    asked = best.asked
+    found = RunEvaluation(
+        name=name,
+        backbone=best.record["backbone"],
+        untrained=best.record["untrained"],
+        clips=scored,
+        classes=classes,
+        areas=(),
+        thresholds=(),
+        failures=failures,
+        settings={
+            **{key: value for key, value in asked.items() if key != "manifest"},
+            "versions": best.record.get("versions", {}),
+        },
+        epochs=tuple(epochs),
+        best_epoch=best.record["best_epoch"],
+        checkpoint=sha256_of(checkpoint),
+        planes=_planes(rows, asked["seed"], progress) if planes else (),
     )
+    return summarise(found, threshold=threshold, false_alarms=false_alarms)
 
 
 def score_clips(
@@ -125,8 +152,6 @@ def summarise(
     found: RunEvaluation, *, threshold: float | None = None, false_alarms: str = FALSE_ALARMS
 ) -> RunEvaluation:
     """The same with the areas and thresholds that follow from its clips."""
-    from dataclasses import replace
-
     ways = ("error", *found.spaces)
     return replace(
         found,
@@ -155,14 +180,14 @@ def _area(found: RunEvaluation, by: str, split: str) -> Area:
 def _thresholds(found: RunEvaluation, by: str, given: float | None, false_alarms: str) -> list[ThresholdRow]:
     rows = []
     if given is not None and by == "error":
-        rows.append(_row(found, by, "given", given))
+        rows.append(_row(found, by, "given", "given", given))
     validation = found.scores(by, "validation")
     value, says = calibrated(validation, share_of(false_alarms))
-    rows.append(_row(found, by, says, value))
+    rows.append(_row(found, by, "calibrated", says, value))
     best = _in_hindsight(found.scores(by, "test"), found.scores(by, "anomaly"))
     if best is not None:
         says = "best in hindsight: chosen with the anomalies and the test clips in view"
-        rows.append(_row(found, by, says, best, hindsight=True))
+        rows.append(_row(found, by, "hindsight", says, best))
     return rows
 
 
@@ -189,13 +214,13 @@ def _in_hindsight(normal: FloatArray, anomalous: FloatArray) -> float | None:
     return float(candidates[len(right) - 1 - int(np.argmax(right[::-1]))])
 
 
-def _row(found: RunEvaluation, by: str, chosen: str, value: float, *, hindsight: bool = False) -> ThresholdRow:
+def _row(found: RunEvaluation, by: str, kind: str, chosen: str, value: float) -> ThresholdRow:
     accuracy: dict[str, float | None] = {}
     for split in SPLITS:
-        above = found.scores(by, split) >= value
-        share = float(above.mean()) if len(above) else None
-        accuracy[split] = share if share is None or split == "anomaly" else 1 - share
-    return ThresholdRow(by, chosen, value, accuracy, hindsight)
+        scores = found.scores(by, split)
+        right = scores >= value if split == "anomaly" else scores < value
+        accuracy[split] = float(right.mean()) if len(right) else None
+    return ThresholdRow(by, kind, chosen, value, accuracy)
 
 
 def _planes(rows: dict[str, FloatArray], seed: int, progress: Progress | None) -> tuple[Plane, ...]:

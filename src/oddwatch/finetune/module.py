@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from oddwatch.finetune.recipe import Recipe
 from oddwatch.scorers.autoencoder import autoencoder_network
+from oddwatch.scorers.variational import objective
 from oddwatch.torch_compat import import_torchvision
 
 import_torchvision()  # before Lightning imports it without the remedy
@@ -20,7 +22,8 @@ Features = Callable[[nn.Module, Tensor], tuple[Tensor, Any]]
 
 
 class Learner(LightningModule):
-    """Reconstruction of embeddings, summed squared error (Randellini 2023).
+    """Reconstruction of embeddings, summed squared error (Randellini 2023); of a variational autoencoder the evidence
+    lower bound, but the losses that are logged are these errors too, and in validation nothing is drawn.
 
     columns: values of an embedding. network, features: the backbone's own, a copy that may change, where it ever
     learns; learned: names of its parameters that do.
@@ -43,7 +46,7 @@ class Learner(LightningModule):
         self.recipe = recipe
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)
-            self.autoencoder = autoencoder_network(columns, recipe.autoencoder.hidden, recipe.autoencoder.dropout)
+            self.autoencoder = autoencoder_network(columns, **asdict(recipe.autoencoder))
         self.backbone, self._features = None if network is None else network.eval(), features
         self.learned = learned
         self.strict_loading = False  # a checkpoint leaves out what never learns: that is in the backbone's weights
@@ -80,8 +83,9 @@ class Learner(LightningModule):
         # Dropout depends on nothing that was drawn before: a run that goes on is the run that was never stopped.
         torch.manual_seed(step_seed(self.recipe.seed, self.current_epoch, index))
         e = self._embed(batch)
-        loss = self._errors(self.autoencoder(e), e, batch).sum()
-        self.log("train_loss", loss.detach() / len(e), on_step=False, on_epoch=True, batch_size=len(e))
+        errors = self._errors(self.autoencoder(e), e, batch)
+        loss = objective(self.autoencoder, errors, e.shape[1])
+        self.log("train_loss", errors.detach().sum() / len(e), on_step=False, on_epoch=True, batch_size=len(e))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:

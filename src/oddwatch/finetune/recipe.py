@@ -18,10 +18,11 @@ Tensors = int | Literal["all", "never"]
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """hidden: sizes from the embedding to the latent. dropout: 0 to below 1."""
+    """hidden: sizes from the embedding to the latent. dropout: 0 to below 1. variational: see `AutoencoderScorer`."""
 
     hidden: tuple[int, ...] = (512, 256, 128)
     dropout: float = 0.3
+    variational: bool = False
 
     def __post_init__(self) -> None:
         _require(len(self.hidden) > 0 and min(self.hidden) > 0, "autoencoder.hidden is one or more sizes from 1 up")

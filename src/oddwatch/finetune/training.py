@@ -183,6 +183,8 @@ def _build(recipe: Recipe) -> Backbone:
         if recipe.data.clips_per_class or recipe.data.validation_clips_per_class:
             raise UsageError(f"backbone {recipe.backbone} sees whole videos: set data.clips_per_class to 0")
         return build_backbone(recipe.backbone, **recipe.options)
+    if backbone_class(recipe.backbone).record.vector_columns:
+        raise UsageError(f"{recipe.backbone} gives no embeddings: learn from it with oddwatch learn --scorer convlstm")
     made = build_backbone(recipe.backbone, **{**recipe.options, "window_seconds": None})
     assert isinstance(made, ClipBackbone)
     size = made.input.size_px

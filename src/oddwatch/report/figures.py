@@ -26,7 +26,7 @@ SCORE = "#0072B2"
 ALARM = "#D55E00"
 TRUTH = "#F0E442"
 GROUND = "#5b6673"
-_GRID = "#e6eaee"
+GRID = "#e6eaee"
 USUAL = "#56B4E9"
 
 _DPI = 200
@@ -69,7 +69,7 @@ def timeline(
     """
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    figure, (axes,) = _figure(5.4, 1.9)
+    figure, (axes,) = new_figure(5.4, 1.9)
     for start, end in truth:
         axes.axvspan(start, end, color=TRUTH, alpha=0.45, linewidth=0)
     axes.axhline(threshold, color=GROUND, linewidth=1.0, linestyle=(0, (4, 3)))
@@ -96,7 +96,7 @@ def timeline(
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel("score", fontsize=8.5, color=GROUND)
-    return _png(figure)
+    return png_of(figure)
 
 
 def envelope(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -111,47 +111,47 @@ def envelope(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
 def roc(scores: FloatArray, labels: NDArray[np.bool_], threshold: float) -> bytes:
     """ROC curve of all frames together, with the point of the alert threshold. labels holds both classes."""
     false_rate, true_rate, _ = roc_curve(labels, scores)
-    figure, (axes,) = _figure(4.0, 3.7)
+    figure, (axes,) = new_figure(4.0, 3.7)
     axes.plot([0, 1], [0, 1], color=GROUND, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.plot(*_thin(false_rate, true_rate), color=SCORE, linewidth=1.8)
+    axes.plot(*thin(false_rate, true_rate), color=SCORE, linewidth=1.8)
     above = scores >= threshold
     axes.plot(above[~labels].mean(), above[labels].mean(), **_MARK)
-    axes.legend(["chance", f"all frames, AUC {roc_auc_score(labels, scores):.3f}", "at the alert threshold"], **_LEGEND)
-    _unit_square(axes, "share of usual frames that alarm (false positives)", "share of unusual frames that alarm")
-    return _png(figure)
+    axes.legend(["chance", f"all frames, AUC {roc_auc_score(labels, scores):.3f}", "at the alert threshold"], **LEGEND)
+    unit_square(axes, "share of usual frames that alarm (false positives)", "share of unusual frames that alarm")
+    return png_of(figure)
 
 
 def rocs(curves: Sequence[tuple[str, FloatArray]], labels: NDArray[np.bool_]) -> bytes:
     """ROC curves of several scorers, each (name, scores (N,)), the first on top. labels hold both classes."""
     from matplotlib import colormaps
 
-    figure, (axes,) = _figure(5.6, 5.2)
+    figure, (axes,) = new_figure(5.6, 5.2)
     axes.plot([0, 1], [0, 1], color=GROUND, linewidth=0.9, linestyle=(0, (4, 3)), label="chance")
     others = colormaps["tab10"].colors  # type: ignore[attr-defined]
     for place, (name, scores) in enumerate(curves):
         false_rate, true_rate, _ = roc_curve(labels, scores)
         color, width = (ALARM, 2.2) if place == 0 else (others[(place - 1) % len(others)], 1.0)
         label = f"{name}, AUC {roc_auc_score(labels, scores):.3f}"
-        axes.plot(*_thin(false_rate, true_rate), color=color, linewidth=width, zorder=3 - bool(place), label=label)
-    axes.legend(**_LEGEND)
-    _unit_square(axes, "share of usual frames that alarm (false positives)", "share of unusual frames that alarm")
-    return _png(figure)
+        axes.plot(*thin(false_rate, true_rate), color=color, linewidth=width, zorder=3 - bool(place), label=label)
+    axes.legend(**LEGEND)
+    unit_square(axes, "share of usual frames that alarm (false positives)", "share of unusual frames that alarm")
+    return png_of(figure)
 
 
 def precision_recall(scores: FloatArray, labels: NDArray[np.bool_], threshold: float) -> bytes:
     """Precision over recall of all frames together, as `roc`."""
     precision, recall, _ = precision_recall_curve(labels, scores)
-    figure, (axes,) = _figure(4.0, 3.7)
+    figure, (axes,) = new_figure(4.0, 3.7)
     axes.plot([0, 1], [labels.mean()] * 2, color=GROUND, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.plot(*_thin(recall, precision), color=SCORE, linewidth=1.8)
+    axes.plot(*thin(recall, precision), color=SCORE, linewidth=1.8)
     above = scores >= threshold
     names = ["chance", f"all frames, average precision {average_precision_score(labels, scores):.3f}"]
     if above.any():
         axes.plot(above[labels].mean(), labels[above].mean(), **_MARK)
         names.append("at the alert threshold")
-    axes.legend(names, **_LEGEND)
-    _unit_square(axes, "share of unusual frames that alarm (recall)", "share of alarms that are right (precision)")
-    return _png(figure)
+    axes.legend(names, **LEGEND)
+    unit_square(axes, "share of unusual frames that alarm (recall)", "share of alarms that are right (precision)")
+    return png_of(figure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,7 @@ def distribution(groups: Sequence[Group], threshold: float) -> bytes:
     high = high if high >= _TINY else 1.0
     low = _lowest_on_log_axis(everything, high)
     bins = np.linspace(0, high, 61) if low is None else np.geomspace(low, high, 61)
-    figure, rows = _figure(8.6, 0.5 + 0.95 * len(groups), rows=len(groups))
+    figure, rows = new_figure(8.6, 0.5 + 0.95 * len(groups), rows=len(groups))
     for axes, group in zip(rows, groups, strict=True):
         scores = group.scores
         counts, _ = np.histogram(np.clip(scores, bins[0], bins[-1]), bins)
@@ -194,12 +194,12 @@ def distribution(groups: Sequence[Group], threshold: float) -> bytes:
     )
     for axes in rows[:-1]:
         axes.tick_params(labelbottom=False)
-    return _png(figure)
+    return png_of(figure)
 
 
 def stacked_bars(names: Sequence[str], parts: Sequence[str], counts: Sequence[Sequence[int]]) -> bytes:
     """A bar for each name, cut into parts: counts[name][part]. At most four parts. Names are folders or identifiers."""
-    figure, (axes,) = _figure(7.2, 0.9 + 0.32 * len(names))
+    figure, (axes,) = new_figure(7.2, 0.9 + 0.32 * len(names))
     left = np.zeros(len(names))
     for part, color, values in zip(parts, (SCORE, USUAL, GROUND, ALARM), zip(*counts, strict=True), strict=False):
         width = np.asarray(values, dtype=float)
@@ -219,7 +219,7 @@ def stacked_bars(names: Sequence[str], parts: Sequence[str], counts: Sequence[Se
         fontsize=8,
         frameon=False,
     )
-    return _png(figure)
+    return png_of(figure)
 
 
 def _lowest_on_log_axis(scores: FloatArray, high: float) -> float | None:
@@ -241,32 +241,37 @@ _MARK: dict[str, Any] = {
     "markeredgecolor": "white",
     "linestyle": "none",
 }
-_LEGEND: dict[str, Any] = {"loc": "lower right", "frameon": True, "framealpha": 0.9, "edgecolor": "none", "fontsize": 8}
+LEGEND: dict[str, Any] = {"loc": "lower right", "frameon": True, "framealpha": 0.9, "edgecolor": "none", "fontsize": 8}
 
 
 def _span(seconds: FloatArray) -> float:
     return float(seconds[-1] - seconds[0]) if len(seconds) else 0.0
 
 
-def _thin(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def thin(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """At most 6,000 points of a curve."""
     keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), 4 * _MOST_POINTS)).astype(int))
     return x[keep], y[keep]
 
 
-def _unit_square(axes: Axes, x_label: str, y_label: str) -> None:
+def unit_square(axes: Axes, x_label: str, y_label: str) -> None:
+    """Both axes from 0 to 1, equally long."""
     axes.set_xlim(-0.015, 1.015)
     axes.set_ylim(-0.015, 1.015)
     axes.set_aspect("equal")
     axes.set_xlabel(x_label, fontsize=8.5, color=GROUND)
     axes.set_ylabel(y_label, fontsize=8.5, color=GROUND)
-    axes.grid(color=_GRID, linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
 
 
-def _figure(width_inches: float, height_inches: float, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width_inches: float, height_inches: float, *, rows: int = 1, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """A figure with axes in the style of the report, row by row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained", facecolor="white")
-    axes = [figure.add_subplot(rows, 1, i + 1) for i in range(rows)]
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.spines[["left", "bottom"]].set_color("#9aa5b1")
@@ -275,7 +280,8 @@ def _figure(width_inches: float, height_inches: float, *, rows: int = 1) -> tupl
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """The figure as PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from oddwatch import __version__
 from oddwatch.errors import OddwatchError
 from oddwatch.report import content, figures
 from oddwatch.report.content import FoundEvent, truth_of
+from oddwatch.report.html import Picture, data_uri, picture_of, render
 from oddwatch.report.strips import event_strips
 from oddwatch.report.wording import clock, count, number, p_value
 from oddwatch.types import Evaluation, Image, ScoredSample
@@ -24,7 +22,6 @@ FIGURES = "figures"
 MOST_TIMELINES = 24
 MOST_STRIPS = 12
 _MOST_ROWS = 60
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -36,31 +33,10 @@ class Page:
     prefixes: tuple[str, ...] = ("roc", "precision-recall", "distribution", "timeline-", "event-")
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """source: a data URI. alt: what a person who cannot see it needs to know."""
-
-    source: str
-    width_px: int
-    height_px: int
-    alt: str
-    title: str = ""
-    caption: str = ""
-    rank: int = 0
-
-
 def build_page(evaluation: Evaluation) -> Page:
     """Draw all figures and fill the template. Needs matplotlib and Jinja2."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    style = Markup((_HERE / "report.css").read_text(encoding="utf-8"))
     filled = _Content(evaluation)
-    html = environment.get_template("report.html.j2").render(style=style, version=__version__, **filled.context())
-    return Page(html, filled.figures)
+    return Page(render("report.html.j2", **filled.context()), filled.figures)
 
 
 class _Content:
@@ -124,7 +100,7 @@ class _Content:
             "timelines_left_out": f"{count(left_out, 'video')} of {len(samples)} left out here." if left_out else "",
         }
 
-    def _timeline(self, index: int, scale: figures.Scale) -> _Picture:
+    def _timeline(self, index: int, scale: figures.Scale) -> Picture:
         sample = self._evaluation.samples[index]
         events = [one for one in self._events if one.video == index]
         truth = truth_of(sample)
@@ -177,7 +153,7 @@ class _Content:
             "pictured": {p.rank for p in pictures},
         }
 
-    def _strip(self, found: FoundEvent, strip: Image) -> _Picture:
+    def _strip(self, found: FoundEvent, strip: Image) -> Picture:
         event = found.event
         name = self._evaluation.samples[found.video].sample.name
         parts = [f"peak {number(event.peak_score)} at {clock(event.peak_seconds)}"]
@@ -191,8 +167,8 @@ class _Content:
         self.figures[f"event-{found.rank:02d}.png"] = cv2.imencode(".png", bgr)[1].tobytes()
         # Photographs take a tenth of the bytes as JPEG, and the page travels as one file.
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-        return _Picture(
-            source=_data_uri(jpeg, "jpeg"),
+        return Picture(
+            source=data_uri(jpeg, "jpeg"),
             width_px=strip.shape[1],
             height_px=strip.shape[0],
             alt=f"Five frames of {name} from {clock(event.start_seconds)} to {clock(event.end_seconds)}: {caption}.",
@@ -230,7 +206,7 @@ class _Content:
         ]
         return {"curves": curves, "no_curves": ""}
 
-    def _distribution(self) -> _Picture | None:
+    def _distribution(self) -> Picture | None:
         evaluation = self._evaluation
         scores, labels = content.labelled_frames(evaluation)
         unknown = [s.frame_scores for s in evaluation.samples if s.frame_labels is None]
@@ -254,10 +230,9 @@ class _Content:
             caption="Share of scores at each height, each group by itself. Dashed: the alert threshold.",
         )
 
-    def _picture(self, name: str, png: bytes, *, alt: str, title: str = "", caption: str = "") -> _Picture:
+    def _picture(self, name: str, png: bytes, *, alt: str, title: str = "", caption: str = "") -> Picture:
         self.figures[name] = png
-        width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-        return _Picture(_data_uri(png, "png"), width, height, alt, title, caption)
+        return picture_of(png, alt=alt, title=title, caption=caption)
 
 
 def _what_happens(sample: ScoredSample) -> str:
@@ -274,7 +249,3 @@ def _slug(name: str) -> str:
     """The part of a file name that tells which video it is."""
     ascii_only = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[-40:]
     return f"-{ascii_only}" if ascii_only else ""
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -12,9 +12,12 @@ The usual video and the unseen one show one place and different people:
 People walk along a walkway, one lane each way, alone and in groups, under slowly drifting light in front of a camera
 that shakes a little and is a little noisy. Then comes a cyclist. What it does not know: rain, night, other viewpoints,
 people who meet, stop or look where they go. Encoding the frames is the caller's matter.
+
+`Action` is something else: a short clip of one person doing one of ten things.
 """
 
+from oddwatch.scenes.actions import ACTIONS, ALLOWED, FORBIDDEN, Action
 from oddwatch.scenes.events import KINDS
 from oddwatch.scenes.scene import PlannedEvent, Scene, plan_events
 
-__all__ = ["KINDS", "PlannedEvent", "Scene", "plan_events"]
+__all__ = ["ACTIONS", "ALLOWED", "FORBIDDEN", "KINDS", "Action", "PlannedEvent", "Scene", "plan_events"]

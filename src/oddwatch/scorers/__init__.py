@@ -15,6 +15,7 @@ SCORERS: dict[str, str] = {
     "knn": "oddwatch.scorers.knn:KnnScorer",
     "centroid": "oddwatch.scorers.centroid:CentroidScorer",
     "autoencoder": "oddwatch.scorers.autoencoder:AutoencoderScorer",
+    "convlstm": "oddwatch.scorers.convlstm:ConvLSTMScorer",
 }
 
 FOR_EMBEDDINGS = "blend"

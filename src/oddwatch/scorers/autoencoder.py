@@ -24,8 +24,11 @@ class AutoencoderScorer(Scorer):
     BatchNorm on the input; linear layers of `hidden` sizes with ReLU and dropout between; a mirrored decoder whose last
     layer is linear. Trained on the summed squared error with Adam and StepLR. Training and its order are seeded, and
     scoring is in evaluation mode. hidden: sizes from the input to the latent, two or three layers in the article
-    (384, 256, 128 for embeddings of 512 values). step_size, gamma: epochs between, and factor of, the learning rate's
-    steps. max_rows: embeddings that a detector samples to teach it. Raises MissingExtraError without torch.
+    (384, 256, 128 for embeddings of 512 values). variational: the latent is drawn from a normal distribution and the
+    evidence lower bound is trained (Kingma and Welling 2014, see `oddwatch.scorers.variational`); scores are the errors
+    of copies by the mean of the latent, so nothing is drawn for them. step_size, gamma: epochs between, and factor of,
+    the learning rate's steps. max_rows: embeddings that a detector samples to teach it. Raises MissingExtraError
+    without torch.
 
     One deviation: the network of the last epoch is kept; the article also keeps the one that is best on validation
     clips. Usual video is not split that way here: what is held out of it calibrates.
@@ -40,6 +43,7 @@ class AutoencoderScorer(Scorer):
         *,
         hidden: Sequence[int] = (512, 256, 128),
         dropout: float = 0.3,
+        variational: bool = False,
         epochs: int = 30,
         batch_size: int = 8,
         learning_rate: float = 1e-3,
@@ -57,6 +61,7 @@ class AutoencoderScorer(Scorer):
         self.options: dict[str, Any] = {
             "hidden": list(hidden),
             "dropout": dropout,
+            "variational": variational,
             "epochs": epochs,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
@@ -73,11 +78,13 @@ class AutoencoderScorer(Scorer):
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
         rows = checked(x, at_least=2)
         torch = _torch()
+        from oddwatch.scorers.variational import objective
+
         o = self.options
         data = torch.from_numpy(np.ascontiguousarray(rows))
         with torch.random.fork_rng(devices=[]), _one_thread(torch):
             torch.default_generator.manual_seed(o["seed"])  # torch.manual_seed would reseed the accelerators too
-            network = autoencoder_network(rows.shape[1], o["hidden"], o["dropout"])
+            network = self._build(rows.shape[1])
             optimiser = torch.optim.Adam(network.parameters(), lr=o["learning_rate"], fused=True)
             schedule = torch.optim.lr_scheduler.StepLR(optimiser, o["step_size"], o["gamma"])
             network.train()
@@ -88,11 +95,12 @@ class AutoencoderScorer(Scorer):
                     if len(batch) < 2:
                         continue  # BatchNorm has no variance of a single row
                     e = data[batch]
-                    loss = (network(e) - e).square().sum()
+                    errors = (network(e) - e).square().sum(1)
+                    loss: Any = objective(network, errors, rows.shape[1])
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
-                    total, seen = total + loss.item(), seen + len(batch)
+                    total, seen = total + errors.detach().sum().item(), seen + len(batch)
                 schedule.step()
                 self.losses.append(total / seen)
         self._network, self._columns = network.eval(), rows.shape[1]
@@ -134,15 +142,24 @@ class AutoencoderScorer(Scorer):
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         torch = _torch()
-        network = autoencoder_network(meta["columns"], self.options["hidden"], self.options["dropout"])
+        network = self._build(meta["columns"])
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         self._network, self._columns = network.eval(), meta["columns"]
         return self
 
+    def _build(self, columns: int) -> nn.Sequential:
+        return autoencoder_network(
+            columns, **{name: self.options[name] for name in ("hidden", "dropout", "variational")}
+        )
 
-def autoencoder_network(columns: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+
+def autoencoder_network(
+    columns: int, hidden: Sequence[int], dropout: float, variational: bool = False
+) -> nn.Sequential:
     """The network with fresh weights: as many layers to the latent, after which nothing follows, as back from it."""
     from torch import nn
+
+    from oddwatch.scorers.variational import Gaussian
 
     sizes = [columns, *hidden]
     layers: list[nn.Module] = [nn.BatchNorm1d(columns)]
@@ -150,6 +167,8 @@ def autoencoder_network(columns: int, hidden: Sequence[int], dropout: float) -> 
         for before, after in pairwise(path):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
         layers = layers[:-2]  # nothing after the latent and after the output
+        if variational and path is sizes:
+            layers[-1] = Gaussian(sizes[-2], sizes[-1])
     return nn.Sequential(*layers)
 
 

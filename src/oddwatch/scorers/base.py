@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +14,8 @@ from oddwatch.types import FloatArray
 
 Arrays = dict[str, FloatArray]
 Rows = NDArray[np.float32]
+PIXELS = ("pixels",)
+"""The `columns` of a scorer whose rows are the pixels of clips."""
 
 
 class Scorer(ABC):
@@ -33,6 +35,9 @@ class Scorer(ABC):
 
     options: dict[str, Any]
 
+    told: Callable[[float], None] | None = None
+    """Called during `fit` with the share that is done, by scorers that take long."""
+
     @abstractmethod
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
         """Learn from usual rows x (n, d). labels: class of each row, for scorers that use it. groups: (n, 2) source
@@ -46,6 +51,10 @@ class Scorer(ABC):
     @abstractmethod
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """What was learned, as arrays and JSON."""
+
+    def says(self) -> str:
+        """What became of it in `fit`, in short; empty when there is nothing to say."""
+        return ""
 
     @abstractmethod
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
