@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,17 @@ def test_a_backbone_that_learned_is_exported_beside_its_detector(bucket: Any, ma
     assert isinstance(before, Learning)
     a, b = learned.network.state_dict(), before.network.state_dict()
     assert [name for name in a if not a[name].equal(b[name])] == list(RunFolder("s3://bucket/run").record()["tensors"])
+
+
+@pytest.mark.slow
+def test_what_trackers_write_here_is_copied_there(bucket: Any, manifest: Path, tmp_path: Path) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("oddwatch-run-*"))
+    recipe = replace(FROZEN, epochs=2, tracker=Tracker("wandb"))
+    train(recipe, manifest, "s3://bucket/run", cache=tmp_path / "cache")
+    run = RunFolder("s3://bucket/run").record()["tracker"]["run"]
+    (kept,) = [name for name in bucket.find("bucket/run/wandb") if name.endswith(f"-{run}/run-{run}.wandb")]
+    assert b"train_loss" in bucket.cat(kept)
+    assert set(Path(tempfile.gettempdir()).glob("oddwatch-run-*")) == before
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 from command_line import Runner
 from small_runs import FROZEN, write_clips
 
-from oddwatch.errors import MissingExtraError, TrackerError
+from oddwatch.errors import DatasetError, MissingExtraError, TrackerError
 from oddwatch.finetune import Recipe, Tracker, Trained, train
 from oddwatch.finetune.folder import RunFolder
 
@@ -121,6 +121,24 @@ def test_an_unreachable_tracker_is_said_before_any_work(
             train(tracked("wandb", online=True), manifest, tmp_path / "run", cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
     assert train(tracked("none"), manifest, tmp_path / "run", cache=tmp_path / "cache").epochs == 2
+
+
+def test_a_run_that_fails_is_said_to_have(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the first epoch; the same tracker's run goes on when it is resumed."""
+    from mlflow.tracking import MlflowClient
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise DatasetError("the video is gone")
+
+    recipe, uri = tracked("mlflow", uri=str(tmp_path / "mlruns")), str(tmp_path / "mlruns")
+    with monkeypatch.context() as patched:
+        patched.setattr("oddwatch.finetune.training.embed_views", broken)
+        with pytest.raises(DatasetError):
+            train(recipe, manifest, tmp_path / "run", cache=tmp_path / "cache")
+    kept = RunFolder(tmp_path / "run").record()["tracker"]["run"]
+    assert MlflowClient(uri).get_run(kept).info.status == "FAILED"
+    train(recipe, manifest, tmp_path / "run", cache=tmp_path / "cache", resume=True)
+    assert MlflowClient(uri).get_run(kept).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])

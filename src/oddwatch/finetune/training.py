@@ -69,7 +69,21 @@ def train(
     Raises UsageError for what cannot be, DatasetError for the manifest and its videos, WeightsError, RunError for the
     run folder, TrackerError for a tracker that cannot be reached, MissingExtraError.
     """
-    folder = RunFolder(out)
+    with contextlib.ExitStack() as stack:
+        return _train(recipe, manifest, RunFolder(out), cache, resume, config, progress, stack)
+
+
+def _train(
+    recipe: Recipe,
+    manifest: Path,
+    folder: RunFolder,
+    cache: Path,
+    resume: bool,
+    config: str,
+    progress: Progress | None,
+    stack: contextlib.ExitStack,
+) -> Trained:
+    """stack: closes what was opened, however it ends."""
     backbone = _build(recipe)
     clips = clips_of(manifest)
     weights = backbone.weights_sha256()
@@ -81,7 +95,9 @@ def train(
     if first_process:
         folder.claim(asked, resume=resume)
     _require_lightning()
-    tracker = _tracker(recipe, folder, parameters, resume=resume) if first_process else None
+    tracker = None
+    if first_process:
+        tracker = stack.enter_context(_tracked(recipe, folder, parameters, resume=resume))
     if first_process and not resume:
         write_manifest(folder.folder / "manifest.csv", clips)
         if config:
@@ -142,14 +158,8 @@ def train(
             torch.set_num_threads(1)  # steps this small gain nothing from more, and the bits stay the same
         try:
             best = fit(learner, loaders[0], loaders[1], folder, label, logger=tracker, resume=resume, progress=progress)
-        except BaseException:
-            if tracker:
-                tracker.close("failed")
-            raise
         finally:
             torch.set_num_threads(threads)
-        if tracker:
-            tracker.close("success")
     rows = folder.metrics()
     counts = {split: sum(clip.split == split for clip in clips) for split in ("train", "validation")}
     looks = {split: len(found) for split, found in views.items()}
@@ -163,13 +173,23 @@ def train(
     return done
 
 
-def _tracker(recipe: Recipe, folder: RunFolder, parameters: dict[str, Any], *, resume: bool) -> RunTracker | None:
+@contextlib.contextmanager
+def _tracked(
+    recipe: Recipe, folder: RunFolder, parameters: dict[str, Any], *, resume: bool
+) -> Iterator[RunTracker | None]:
     """On resuming the run that it had there. Raises TrackerError, MissingExtraError."""
     from oddwatch.finetune.trackers import open_tracker
 
     before = folder.record().get("tracker", {}) if resume else {}
     run = before.get("run") if before.get("name") == recipe.tracker.name else None
-    return open_tracker(recipe.tracker, folder, run=run, parameters=parameters)
+    tracker = open_tracker(recipe.tracker, folder, run=run, parameters=parameters)
+    status = "failed"
+    try:
+        yield tracker
+        status = "success"
+    finally:
+        if tracker:
+            tracker.close(status)
 
 
 def described(recipe: Recipe) -> str:
