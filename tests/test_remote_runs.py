@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from command_line import Runner
 from learning_backbone import Learning
 from small_runs import FROZEN, write_clips
 
@@ -162,6 +163,12 @@ def test_addresses_that_are_refused(address: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as raised:
         place(address)
     assert "hun" not in str(raised.value)
+
+
+def test_a_command_that_wants_a_folder_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Runner(capsys)("evaluate", "run", "s3://bucket/run")
+    says = "oddwatch: s3:/bucket/run: what is wanted here is a folder of this machine: copy it first\n"
+    assert (ran.code, ran.err) == (2, says)
 
 
 def test_a_place_is_used_like_a_path(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from oddwatch.errors import MissingExtraError, OddwatchError, UsageError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_FLATTENED = re.compile(r"(s3a?|gs|gcs|az|abfs|memory|sftp|ftp|https?):/", re.IGNORECASE)
+"""What a Path makes of an address."""
 _EXTRAS = {"s3fs": "s3"}
 
 
@@ -30,6 +32,8 @@ def place(name: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(name, str | Path):
         return cast(Path, name)  # it is one already
+    if isinstance(name, Path) and _FLATTENED.match(str(name)):
+        raise UsageError(f"{name}: what is wanted here is a folder of this machine: copy it first")
     if isinstance(name, Path) or not _ADDRESS.match(name):
         return Path(name)
     kind = name.partition("://")[0].lower()

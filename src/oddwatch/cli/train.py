@@ -102,7 +102,8 @@ def train_command(
         f"from, {done.views['validation']} of {done.clips['validation']} to validate; lowest validation loss "
         f"{done.best_loss:.4g} in epoch {done.best_epoch}."
     )
-    print(f"Run: {done.folder} (best.ckpt and last.ckpt in checkpoints/; tensorboard --logdir {done.folder})")
+    board = f"; tensorboard --logdir {done.folder}" if read.tracker.name == "tensorboard" else ""
+    print(f"Run: {done.folder} (best.ckpt and last.ckpt in checkpoints/{board})")
 
 
 def changed(changes: Sequence[str] | None) -> dict[str, Any]:
