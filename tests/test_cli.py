@@ -32,7 +32,8 @@ from oddwatch.detector import Detector
 from oddwatch.scorers import SCORERS, autoencoder
 from oddwatch.video import open_video
 
-COMMANDS = ("demo", "embed", "learn", "score", "train", "export", "scorers", "evaluate", "dataset", "backbones")
+_GROUPS = ("evaluate", "dataset", "backbones")
+COMMANDS = ("demo", "embed", "learn", "score", "train", "reproduce", "compare", "export", "scorers", *_GROUPS)
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"
 
@@ -96,6 +97,8 @@ def test_usage_lines() -> None:
         "score": "Usage: oddwatch score [OPTIONS] DETECTOR VIDEO...",
         "evaluate": "Usage: oddwatch evaluate [OPTIONS] COMMAND [ARGS]...",
         "train": "Usage: oddwatch train [OPTIONS] CONFIG",
+        "reproduce": "Usage: oddwatch reproduce [OPTIONS] SRC",
+        "compare": "Usage: oddwatch compare [OPTIONS] RUN...",
         "export": "Usage: oddwatch export [OPTIONS] RUN",
         "dataset": "Usage: oddwatch dataset [OPTIONS] COMMAND [ARGS]...",
         "backbones": "Usage: oddwatch backbones [OPTIONS] COMMAND [ARGS]...",

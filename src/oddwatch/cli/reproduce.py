@@ -58,9 +58,10 @@ def reproduce(
     cache: KeptIn = Path("embeddings"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Repeat the published experiment: TimeSformer V1 and V2 on UCF Sports, ours beside the published figures.
+    """Repeat the published experiment, ours beside its table.
 
-    Prepares, trains and evaluates. Started again with the same FOLDER it goes on where it was.
+    TimeSformer V1 and V2 on UCF Sports: prepares, trains and evaluates. Started again with the same FOLDER it goes on
+    where it was.
     """
     from oddwatch.evaluate.run import evaluate_best, share_of
     from oddwatch.report import require_extra, write_runs_report

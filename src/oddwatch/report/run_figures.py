@@ -5,7 +5,6 @@ Names of classes stand in the figures: they are names of folders.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ _ODD_COLORS = (ALARM, "#E69F00", "#CC79A7", "#000000")
 _INK = "#333c46"
 _DASHES = (0, (4, 3))
 _LOG_FROM = 30.0
+_ACROSS = 4
 
 
 def errors_by_split(found: RunEvaluation) -> bytes:
@@ -197,17 +197,25 @@ def precision_recall(found: RunEvaluation) -> bytes:
 
 
 def side_by_side(runs: Sequence[RunEvaluation]) -> bytes:
-    """A panel for each run: box plots of the error by split, each on its own scale, with its calibrated threshold."""
-    runs = sorted(runs, key=lambda found: found.settings.get("fine_tune", {}).get("tensors", "never") != "never")
-    across = min(len(runs), 3)
-    down = math.ceil(len(runs) / across)
+    """A panel for each run: box plots of the error by split, each on its own scale, with its calibrated threshold;
+    those with a frozen backbone in the first rows.
+    """
+    frozen = [found for found in runs if found.settings.get("fine_tune", {}).get("tensors", "never") == "never"]
+    tuned = [found for found in runs if found not in frozen]
+    log = any(_wide(np.array([clip.error for clip in found.clips])) for found in runs)
+    across = min(max(len(frozen), len(tuned)), _ACROSS)
+    grid: list[RunEvaluation | None] = []
+    for group in (frozen, tuned):
+        grid += [*group, *[None] * (-len(group) % across)]
+    down = len(grid) // across
     figure, panels = new_figure(2.9 * across + 0.4, 2.7 * down, rows=down, columns=across)
-    for axes in panels[len(runs) :]:
-        axes.remove()
-    for place, (axes, found) in enumerate(zip(panels, runs, strict=False)):
+    for place, (axes, found) in enumerate(zip(panels, grid, strict=True)):
+        if found is None:
+            axes.remove()
+            continue
         rows = [(split, found.scores("error", split), SPLIT_COLORS[split]) for split in SPLITS]
         rows = [row for row in rows if len(row[1])]
-        _boxes(axes, rows, found.calibrated, upright=True)
+        _boxes(axes, rows, found.calibrated, log=log, upright=True)
         second = UNTRAINED if found.untrained else _plain(found.backbone)
         title = _plain(found.name) if found.name == found.backbone else f"{_plain(found.name)}\n{second}"
         axes.set_title(title, fontsize=8.5, color=ALARM if found.untrained else _INK)
@@ -217,9 +225,17 @@ def side_by_side(runs: Sequence[RunEvaluation]) -> bytes:
 
 
 def _boxes(
-    axes: Axes, rows: Sequence[tuple[str, FloatArray, str]], threshold: float | None, *, upright: bool = False
+    axes: Axes,
+    rows: Sequence[tuple[str, FloatArray, str]],
+    threshold: float | None,
+    *,
+    log: bool | None = None,
+    upright: bool = False,
 ) -> None:
-    """A box and all points of each row (name, values, colour), the first at the top or, upright, at the left."""
+    """A box and all points of each row (name, values, colour), the first at the top or, upright, at the left. log:
+    whether the axis is logarithmic; None: where values dwarf their median.
+    """
+    log = _wide(np.concatenate([values for _, values, _ in rows])) if log is None else log
     rng = np.random.default_rng(0)  # where a point lies across its box says nothing
     options: dict[str, Any] = {
         "orientation": "vertical" if upright else "horizontal",
@@ -230,7 +246,6 @@ def _boxes(
         "whiskerprops": {"color": _INK, "linewidth": 0.8},
         "capprops": {"color": _INK, "linewidth": 0.8},
     }
-    everything = np.concatenate([values for _, values, _ in rows])
     made = axes.boxplot([values for _, values, _ in rows], positions=range(len(rows)), **options)
     for box, (_, _, color) in zip(made["boxes"], rows, strict=True):
         box.set(facecolor=color, alpha=0.45, edgecolor=color, linewidth=0.9)
@@ -240,8 +255,6 @@ def _boxes(
         axes.scatter(x, y, s=5, color=color, alpha=0.7, linewidths=0, zorder=3)
     names = [f"{_plain(name)} ({len(values)})" for name, values, _ in rows]
     line: dict[str, Any] = {"color": _INK, "linewidth": 1.0, "linestyle": _DASHES}
-    spread = everything[everything > 0]
-    log = len(spread) == len(everything) and everything.max() > _LOG_FROM * np.median(everything)
     if upright:
         names = [name.replace(" (", "\n(") for name in names]
         axes.set_xticks(range(len(rows)), names, fontsize=7.5)
@@ -256,6 +269,11 @@ def _boxes(
             axes.axvline(threshold, **line)
         axes.set_xscale("log" if log else "linear")
         axes.grid(axis="x", color=GRID, linewidth=0.7)
+
+
+def _wide(values: FloatArray) -> bool:
+    """Whether they are above 0 and the largest dwarfs their median."""
+    return bool(values.min() > 0 and values.max() > _LOG_FROM * np.median(values))
 
 
 def _tested(found: RunEvaluation) -> list[tuple[str, FloatArray, Any]]:
