@@ -19,7 +19,7 @@ from small_runs import FROZEN, write_clips
 from oddwatch.detector import Detector
 from oddwatch.errors import RunError, UsageError
 from oddwatch.export import export_run, export_run_graph, graph
-from oddwatch.finetune import FineTune, Recipe, Tracker, train
+from oddwatch.finetune import Autoencoder, FineTune, Recipe, Tracker, train
 from oddwatch.finetune.clips import clips_of
 
 pytestmark = pytest.mark.slow
@@ -90,6 +90,12 @@ def test_every_family_is_the_same_in_both(name: str, manifest: Path, tmp_path: P
         assert done.model.stat().st_size > 0
     assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.json", "model.onnx"]
     assert sorted(path.name for path in (tmp_path / "openvino").iterdir()) == ["model.bin", "model.json", "model.xml"]
+
+
+def test_a_variational_one_draws_nothing(manifest: Path, tmp_path: Path) -> None:
+    train(replace(TUNED, autoencoder=Autoencoder((8, 4), variational=True)), manifest, tmp_path / "r", cache=tmp_path)
+    done = export_run_graph(tmp_path / "r", tmp_path / "graph", graph="onnx", cache=tmp_path)
+    assert max(done.embedding_difference, done.error_difference) < 1e-4
 
 
 def test_one_that_differs_is_refused(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
