@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.datasets.manifest import ManifestClip, write_manifest
 from oddwatch.embed import EmbeddingCache
 from oddwatch.errors import DatasetError, RunError, UsageError
+from oddwatch.files import write_bytes
 from oddwatch.finetune import Autoencoder, Data, FineTune, Optimiser, Recipe, Trained, Trainer, train
 from oddwatch.finetune.clips import clips_of, views_of
 from oddwatch.finetune.embeddings import embed_views
@@ -276,14 +278,30 @@ def test_a_run_folder_is_used_once(run: Callable[..., Trained], tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_a_run_that_goes_on(run: Callable[..., Trained], tmp_path: Path) -> None:
-    done = run(replace(FROZEN, epochs=1))
-    says = r"best\.ckpt cannot be written: .* \(free some space, then --resume\)"
-    with pytest.raises(RunError, match=says), no_file_above(8_192):
+@pytest.mark.parametrize("whole_epochs", [0, 2])
+def test_a_full_disk_leaves_a_run_that_goes_on(
+    run: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_epochs: int
+) -> None:
+    """Full for checkpoints alone, of which each epoch writes up to two."""
+    done = run(FROZEN)
+    full = tmp_path / "full"
+
+    def write(path: Path, data: bytes) -> None:
+        is_full = len(RunFolder(full).metrics()) > whole_epochs
+        with no_file_above(8_192) if is_full else contextlib.nullcontext():
+            write_bytes(path, data)
+
+    monkeypatch.setattr("oddwatch.finetune.loop.write_bytes", write)
+    says = r"(best|last)\.ckpt cannot be written: File too large \(free some space, then --resume\)"
+    with pytest.raises(RunError, match=says):
         run(FROZEN, "full")
-    assert list((tmp_path / "full" / "checkpoints").iterdir()) == []
-    again = run(replace(FROZEN, epochs=1), "full", resume=True)
-    assert again.best_loss == done.best_loss
+    names = sorted(path.name for path in (full / "checkpoints").iterdir())
+    assert names == (["best.ckpt", "last.ckpt"] if whole_epochs else [])
+    assert RunFolder(full).record()["state"] == "running"
+    monkeypatch.setattr("oddwatch.finetune.loop.write_bytes", write_bytes)
+    again = run(FROZEN, "full", resume=True)
+    assert (again.best_loss, again.best_epoch) == (done.best_loss, done.best_epoch)
+    assert [{**row, "seconds": ""} for row in again.metrics] == [{**row, "seconds": ""} for row in done.metrics]
 
 
 def test_what_cannot_be_trained_is_said_before_any_work(run: Callable[..., Trained], tmp_path: Path) -> None:

@@ -52,15 +52,21 @@ EVERYONE_MAY_IMPORT = {"errors"}
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
 ON_DEMAND = {
+    "fsspec",
     "huggingface_hub",
     "jinja2",
     "lightning",
     "matplotlib",
+    "mlflow",
     "nncf",
+    "onnx",
+    "onnxruntime",
     "openvino",
     "torch",
     "torchvision",
     "transformers",
+    "upath",
+    "wandb",
 }
 """Libraries of the extras: imported inside functions, so that every module imports without them."""
 NETWORKS = {
@@ -68,6 +74,7 @@ NETWORKS = {
     "oddwatch.finetune.data",
     "oddwatch.finetune.loop",
     "oddwatch.finetune.module",
+    "oddwatch.finetune.trackers",
     "oddwatch.scorers.convlstm_network",
     "oddwatch.scorers.variational",
 }

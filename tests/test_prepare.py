@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import Runner
+from small_disk import no_file_above
 from video_files import write_frames, write_video
 
 from oddwatch.datasets import load_dataset
 from oddwatch.datasets.manifest import read_manifest, write_manifest
 from oddwatch.datasets.prepare import Prepared, prepare_folders, prepare_ucf_sports, shares, views
-from oddwatch.errors import DatasetError
+from oddwatch.datasets.transcode import transcode
+from oddwatch.errors import DatasetError, VideoError
 from oddwatch.types import Image
-from oddwatch.video import list_videos
+from oddwatch.video import list_videos, open_video
 
 # Clips per published folder; with those under a second the article's 11, 10, 20, 12, 17, 4, 20 and 22, 12, 6 stay.
 UCF = {
@@ -106,9 +108,9 @@ def test_shares_are_the_published_rule(clips: int) -> None:
 
 
 def test_clips_of_a_class_without_video_are_their_frames(tmp_path: Path) -> None:
-    for kind in UCF:
+    for number, kind in enumerate(UCF):
         for clip in range(3):
-            write_frames(tmp_path / kind / f"{clip}", pictures(10, len(kind) * 3 + clip), extension=".jpg")
+            write_frames(tmp_path / kind / f"{clip}", pictures(10, number * 3 + clip), extension=".jpg")
     prepared = prepare_ucf_sports(tmp_path)
     assert len(prepared.clips) == 39
     assert all(clip.fps == pytest.approx(10) for clip in prepared.clips)
@@ -118,7 +120,7 @@ def test_clips_of_a_class_without_video_are_their_frames(tmp_path: Path) -> None
 def actions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("actions")
     number = 0
-    for kind, count in {"a": 10, "b": 10, "c": 4, "two": 2, "empty": 0}.items():
+    for kind, count in {"a": 10, "b": 10, "c": 4, "two": 2, "one": 1, "empty": 0}.items():
         (root / kind).mkdir()
         for clip in range(count):
             number += 1
@@ -143,7 +145,9 @@ def test_clips_of_one_source_stay_together(actions: Path) -> None:
         (["a", "nothing"], ["c"], "has no folder nothing"),
         (["a", "c"], ["c"], "c is named as normal and as anomalous"),
         (["a", "two"], ["c"], "class two has 2 usable clips: .* at least three"),
+        (["a", "one"], ["c"], "class one has 1 usable clip: .* at least three"),
         (["a", "empty"], ["c"], "class empty has 0 usable clips"),
+        (["a"], ["c", "empty"], "class empty has no usable clip: leave it out"),
     ],
 )
 def test_what_cannot_be_split(actions: Path, normal: list[str], anomalous: list[str], says: str) -> None:
@@ -165,9 +169,46 @@ def test_the_same_file_in_two_classes(actions: Path, tmp_path: Path) -> None:
         for clip in (actions / kind).iterdir():
             (tmp_path / kind / clip.name).symlink_to(clip)
     (tmp_path / "b" / "again.mp4").symlink_to(actions / "a" / "0.mp4")
+    (tmp_path / "c" / "copy.mp4").write_bytes((actions / "a" / "1.mp4").read_bytes())
+    (tmp_path / "a" / "twice.mp4").write_bytes((actions / "a" / "2.mp4").read_bytes())
     prepared = prepare_folders(tmp_path, normal=["a", "b"], anomalous=["c"])
-    assert ["the same file as in a" in f.reason for f in prepared.dropped] == [True]
+    dropped = [(Path(f.source).name, Path(f.reason.split(": ")[1].split(" (")[0]).name) for f in prepared.dropped]
+    assert dropped == [("twice.mp4", "2.mp4"), ("again.mp4", "0.mp4"), ("copy.mp4", "1.mp4")]
+    assert all("the same file as in a" in f.reason for f in prepared.dropped)
     assert len(prepared.clips) == 24
+
+
+@pytest.mark.slow
+def test_copies_of_all_clips(capsys: pytest.CaptureFixture[str], actions: Path, tmp_path: Path) -> None:
+    """As many frames at the same rate, hardly other pictures, in the same splits; what is there is left alone."""
+    oddwatch = Runner(capsys)
+    command = ("dataset", "prepare", "folders", actions, "out", "--normal", "a", "--anomalous", "c", "--transcode")
+    assert oddwatch(*command).code == 0
+    copies = read_manifest(tmp_path / "out" / "manifest.csv")
+    originals = prepare_folders(actions, normal=["a"], anomalous=["c"]).clips
+    about = [[(c.action, c.split, c.source, c.frames, c.width_px) for c in clips] for clips in (copies, originals)]
+    assert about[0] == about[1]
+    for copy, original in zip(copies, originals, strict=True):
+        assert Path(copy.path).is_relative_to(tmp_path / "out" / "videos" / copy.action)
+        with open_video(copy.path) as one, open_video(original.path) as other:
+            found, wanted = ([picture.frame() for picture in video.pictures()] for video in (one, other))
+        assert [f.time_seconds for f in found] == pytest.approx([f.time_seconds for f in wanted])
+        assert max(np.abs(f.image.astype(int) - w.image).max() for f, w in zip(found, wanted, strict=True)) < 12
+    gone, *kept = sorted((tmp_path / "out" / "videos").rglob("*.mp4"))
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    gone.unlink()
+    assert oddwatch(*command).code == 0
+    assert gone.exists()
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert read_manifest(tmp_path / "out" / "manifest.csv") == copies
+
+
+def test_copies_on_a_full_disk(actions: Path, tmp_path: Path) -> None:
+    clips = prepare_folders(actions, normal=["a"], anomalous=["c"]).clips
+    with pytest.raises(VideoError, match="the disk is full"), no_file_above(400):
+        transcode(clips, tmp_path)
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert len(transcode(clips, tmp_path)) == len(clips)
 
 
 # the manifest

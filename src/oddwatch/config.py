@@ -80,6 +80,15 @@ class TrainerSection(Section):
     devices: int = 1
 
 
+class TrackerSection(Section):
+    """See `oddwatch.finetune.Tracker`."""
+
+    name: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
+    project: str = "oddwatch"
+    online: bool = False
+    uri: str | None = None
+
+
 class TrainConfig(Section):
     """A whole file. Paths are relative to the folder that `oddwatch train` is started in."""
 
@@ -94,6 +103,7 @@ class TrainConfig(Section):
     optimiser: OptimiserSection = OptimiserSection()
     fine_tune: FineTuneSection = FineTuneSection()
     trainer: TrainerSection = TrainerSection()
+    tracker: TrackerSection = TrackerSection()
 
     def to_yaml(self) -> str:
         """The file that `read_config` reads as this."""

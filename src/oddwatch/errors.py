@@ -45,6 +45,10 @@ class RunError(OddwatchError):
     """A folder of a training run that cannot be read, written or gone on with."""
 
 
+class TrackerError(OddwatchError):
+    """An experiment tracker that cannot be reached, or refuses what it is given."""
+
+
 class WeightsError(OddwatchError):
     """Pretrained weights that are not there, damaged, not what was published, or of another network."""
 

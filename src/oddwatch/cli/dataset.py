@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,9 @@ import typer
 from oddwatch.cli.options import Fps
 from oddwatch.cli.output import counted, failures_json, print_json, print_table, progress_bar, say_failures
 from oddwatch.datasets.manifest import NAME, SPLITS, write_manifest
-from oddwatch.datasets.prepare import MIN_SECONDS, Prepared, prepare_folders, prepare_ucf_sports, read_groups
+from oddwatch.datasets.prepare import MIN_SECONDS, Prepared, Progress, prepare_folders, prepare_ucf_sports, read_groups
+from oddwatch.datasets.transcode import FOLDER as VIDEOS
+from oddwatch.datasets.transcode import transcode
 from oddwatch.errors import DatasetError, MissingExtraError, UsageError
 from oddwatch.files import write_bytes
 
@@ -22,11 +25,24 @@ SplitSeed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Whic
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
-def ucf_sports(source: Source, target: Target, seed: SplitSeed = 42, as_json: Json = False) -> None:
+Transcode = Annotated[
+    bool,
+    typer.Option(
+        "--transcode",
+        help=f"Write mp4 copies (H.264) into {VIDEOS}/ beside the manifest, which then names those. Goes on where it "
+        "was stopped.",
+    ),
+]
+
+
+def ucf_sports(
+    source: Source, target: Target, seed: SplitSeed = 42, copies: Transcode = False, as_json: Json = False
+) -> None:
     """UCF Sports Action: sub-classes merged, clips under a second dropped, 50% train, 40% test, 10% validation."""
     _require_folder(source)
     with progress_bar() as progress:
         prepared = prepare_ucf_sports(source, seed=seed, progress=progress)
+        prepared = _copied(prepared, target, copies, progress)
     _write(prepared, target, as_json)
 
 
@@ -52,6 +68,7 @@ def folders(
     ] = MIN_SECONDS,
     fps: Fps = None,
     seed: SplitSeed = 42,
+    copies: Transcode = False,
     as_json: Json = False,
 ) -> None:
     """Any folder with a folder of clips for each class."""
@@ -67,6 +84,7 @@ def folders(
             seed=seed,
             progress=progress,
         )
+        prepared = _copied(prepared, target, copies, progress)
     _write(prepared, target, as_json)
 
 
@@ -80,6 +98,12 @@ def _names(text: str) -> list[str]:
 def _require_folder(source: Path) -> None:
     if not source.is_dir():
         raise DatasetError(f"{source} is not a folder: give the one that holds the folders of the classes")
+
+
+def _copied(prepared: Prepared, target: Path, copies: bool, progress: Progress | None) -> Prepared:
+    if not copies:
+        return prepared
+    return replace(prepared, clips=transcode(prepared.clips, target, progress=progress))
 
 
 def _write(prepared: Prepared, target: Path, as_json: bool) -> None:

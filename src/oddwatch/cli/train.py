@@ -10,7 +10,7 @@ import typer
 
 from oddwatch.cli.output import counted, print_json, print_table, progress_bar
 from oddwatch.errors import UsageError
-from oddwatch.finetune import Autoencoder, Data, FineTune, Optimiser, Recipe, Trainer, train
+from oddwatch.finetune import Autoencoder, Data, FineTune, Optimiser, Recipe, Tracker, Trainer, train
 from oddwatch.finetune.folder import COLUMNS
 
 _SHOWN = 10
@@ -26,7 +26,10 @@ def train_command(
         Path | None, typer.Option("--manifest", metavar="CSV", help="Made by oddwatch dataset prepare.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="RUN", help="Folder for the run: checkpoints, metrics, logs.")
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="RUN", help="For checkpoints, metrics, logs: a folder, or s3://BUCKET/RUN."
+        ),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="FOLDER", help="Where embeddings are kept between runs.")
@@ -41,6 +44,15 @@ def train_command(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="Fixes everything that is random.")
     ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(
+            "--tracker",
+            metavar="NAME",
+            help="Where metrics go besides metrics.csv: tensorboard, wandb (offline unless --set tracker.online=true), "
+            "mlflow or none.",
+        ),
+    ] = None,
     changes: Changes = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder after its last finished epoch.")
@@ -51,7 +63,7 @@ def train_command(
     from oddwatch.config import read_config
 
     given = changed(changes)
-    options = {"backbone.weights": weights, "epochs": epochs, "seed": seed}
+    options = {"backbone.weights": weights, "epochs": epochs, "seed": seed, "tracker.name": tracker}
     paths = {"manifest": manifest, "out": out, "cache": cache}
     given |= {key: value for key, value in options.items() if value is not None}
     given |= {key: str(value) for key, value in paths.items() if value is not None}
@@ -60,7 +72,7 @@ def train_command(
         done = train(
             recipe_of(read.model_dump()),
             Path(read.manifest),
-            Path(read.out),
+            read.out,
             cache=Path(read.cache),
             resume=resume,
             config=read.to_yaml(),
@@ -90,7 +102,8 @@ def train_command(
         f"from, {done.views['validation']} of {done.clips['validation']} to validate; lowest validation loss "
         f"{done.best_loss:.4g} in epoch {done.best_epoch}."
     )
-    print(f"Run: {done.folder} (best.ckpt and last.ckpt in checkpoints/; tensorboard --logdir {done.folder})")
+    board = f"; tensorboard --logdir {done.folder}" if read.tracker.name == "tensorboard" else ""
+    print(f"Run: {done.folder} (best.ckpt and last.ckpt in checkpoints/{board})")
 
 
 def changed(changes: Sequence[str] | None) -> dict[str, Any]:
@@ -124,6 +137,7 @@ def recipe_of(config: dict[str, Any]) -> Recipe:
             optimiser=Optimiser(**config["optimiser"]),
             fine_tune=FineTune(**config["fine_tune"]),
             trainer=Trainer(**config["trainer"]),
+            tracker=Tracker(**config["tracker"]),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

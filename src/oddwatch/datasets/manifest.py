@@ -14,7 +14,7 @@ import numpy as np
 
 from oddwatch.datasets.layout import Layout
 from oddwatch.errors import DatasetError
-from oddwatch.files import write_text
+from oddwatch.files import is_remote, write_text
 from oddwatch.types import Dataset, Sample
 
 NAME = "manifest.csv"
@@ -120,7 +120,7 @@ def _clip(row: dict[str, str], folder: Path) -> ManifestClip:
     made = ManifestClip(
         action=row["class"],
         split=values["split"],
-        path=os.path.join(folder, values["path"]),
+        path=os.path.join(str(folder), values["path"]),
         source=values["source"],
         frames=int(values["frames"]),
         seconds=seconds,
@@ -135,5 +135,7 @@ def _clip(row: dict[str, str], folder: Path) -> ManifestClip:
 
 
 def _from_folder(path: str, folder: Path) -> str:
+    if is_remote(folder):  # the videos are here
+        return str(Path(path).resolve())
     real, home = Path(path).resolve(), folder.resolve()
     return str(real.relative_to(home)) if real.is_relative_to(home) else str(real)

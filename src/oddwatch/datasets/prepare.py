@@ -12,6 +12,7 @@ import numpy as np
 
 from oddwatch.datasets.layout import Layout
 from oddwatch.datasets.manifest import ManifestClip
+from oddwatch.datasets.transcode import video_sha256
 from oddwatch.errors import DatasetError, VideoError
 from oddwatch.types import Failure
 from oddwatch.video import is_url, list_videos, open_video
@@ -131,24 +132,34 @@ def prepare(
     seed: int = 42,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Look at every video, drop what cannot be used or is shorter than `min_seconds`, and split each normal class.
+    """Look at every video, drop what cannot be used, is shorter than `min_seconds` or has the bytes of one before it,
+    and split each normal class.
 
     videos: of each class. sources: recording of a video by its real path. fps: of folders of frames. Raises
     DatasetError when a class has too few clips to split.
     """
     dropped: list[Failure] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
+    looked = 0
     clips: dict[str, list[ManifestClip]] = defaultdict(list)
     total = sum(map(len, videos.values()))
     for action, paths in videos.items():
         for path in paths:
             if progress:
-                progress("looking at the clips", float(len(seen)), float(total))
+                progress("looking at the clips", float(looked), float(total))
             real = str(Path(path).resolve())
-            if real in seen:
-                dropped.append(Failure(path, f"the same file as in {seen[real]} (keep it in one class)"))
+            looked += 1
+            try:
+                # Not by the path: a copy in another class, or on another side of the split, is as wrong as a link.
+                digest = video_sha256(Path(path))
+            except OSError as error:
+                dropped.append(Failure(path, f"cannot be read: {error.strerror or error}"))
                 continue
-            seen[real] = action
+            if digest in seen:
+                other, same = seen[digest]
+                dropped.append(Failure(path, f"the same file as in {other}: {same} (keep it in one class)"))
+                continue
+            seen[digest] = action, path
             try:
                 clip = _look(path, action, (sources or {}).get(real, path), fps)
             except VideoError as error:
@@ -158,6 +169,8 @@ def prepare(
                 dropped.append(Failure(path, f"{clip.seconds:.2f} s is shorter than {min_seconds:g} s"))
             else:
                 clips[action].append(clip)
+    if nothing := [name for name in anomalous if not clips[name]]:
+        raise DatasetError(f"class {nothing[0]} has no usable clip: leave it out, or look at its videos")
     split = _split({name: clips[name] for name in normal}, seed)
     rest = [clip for name in anomalous for clip in clips[name]]
     return Prepared((*split, *rest), tuple(dropped))
@@ -226,7 +239,8 @@ def shares(clips: int, action: str = "") -> dict[str, int]:
     """
     if clips < 3:
         raise DatasetError(
-            f"class {action} has {clips} usable clips: to train, validate and test it needs at least three"
+            f"class {action} has {clips} usable clip{'s' * (clips != 1)}: to train, validate and test it needs at "
+            "least three"
         )
     train, test = round(TRAIN * clips), round(TEST * clips)
     if train + test == clips:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from oddwatch.finetune.recipe import Autoencoder, Data, FineTune, Optimiser, Recipe, Trainer
+from oddwatch.finetune.recipe import Autoencoder, Data, FineTune, Optimiser, Recipe, Tracker, Trainer
 from oddwatch.finetune.training import Progress, Trained, train
 
-__all__ = ["Autoencoder", "Data", "FineTune", "Optimiser", "Progress", "Recipe", "Trained", "Trainer", "train"]
+__all__ = [
+    "Autoencoder",
+    "Data",
+    "FineTune",
+    "Optimiser",
+    "Progress",
+    "Recipe",
+    "Tracker",
+    "Trained",
+    "Trainer",
+    "train",
+]

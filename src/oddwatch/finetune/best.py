@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from oddwatch.backbones.clips import ClipBackbone
 from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.backbones.weights import load_state
 from oddwatch.errors import RunError, WeightsError
-from oddwatch.files import write_bytes
+from oddwatch.files import is_remote, local_copy, write_bytes
 from oddwatch.finetune.folder import RunFolder
 from oddwatch.scorers.autoencoder import AutoencoderScorer
 
@@ -36,10 +37,11 @@ class Best:
         return asked
 
 
-def load_best(run: Path) -> Best:
-    """Of the run folder `run`. A backbone that has learned is written to `backbone.safetensors` in it, because kept
-    embeddings go by the checksum of their weights. Raises RunError for a run that is not finished or whose backbone has
-    other weights by now, WeightsError when there are none.
+def load_best(run: str | os.PathLike[str], *, weights: Path | None = None) -> Best:
+    """Of the run folder `run`, which may be an address. A backbone that has learned is written to the file `weights`,
+    usually `backbone.safetensors` in the run folder, because kept embeddings go by the checksum of their weights.
+    Raises RunError for a run that is not finished or whose backbone has other weights by now, WeightsError when there
+    are none.
     """
     folder = RunFolder(run)
     record = folder.record()
@@ -53,8 +55,9 @@ def load_best(run: Path) -> Best:
     if backbone.weights_sha256() != asked["weights_sha256"]:
         raise RunError(f"{run}: the weights of {asked['backbone']} are not those it was trained with: give those back")
     try:
-        state = load_state(folder.best)
-    except WeightsError as error:
+        with local_copy(folder.best) as checkpoint:
+            state = load_state(checkpoint)
+    except (WeightsError, OSError) as error:
         raise RunError(f"{folder.best} cannot be read: train again") from error
     learned = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     if learned:
@@ -65,8 +68,11 @@ def load_best(run: Path) -> Best:
         before = backbone.network.state_dict()
         if not all(torch.equal(value, before[name]) for name, value in learned.items()):  # best before it ever learned
             whole = {name: value.contiguous() for name, value in {**before, **learned}.items()}
-            write_bytes(run / WEIGHTS, save(whole))
-            options["weights"] = str((run / WEIGHTS).resolve())
+            if weights is None and is_remote(folder.folder):
+                raise RunError(f"{run} has a backbone that has learned, whose weights are needed here: copy the run")
+            weights = weights or folder.folder / WEIGHTS
+            write_bytes(weights, save(whole))
+            options["weights"] = str(weights.resolve())
             backbone = build_backbone(asked["backbone"], **options)
     arrays = {key.removeprefix("autoencoder."): v.numpy() for key, v in state.items() if key.startswith("autoencoder.")}
     scorer = AutoencoderScorer(**scorer_options(asked)).restore(arrays, {"columns": record["embedding_size"]})

@@ -1,7 +1,8 @@
 """The folder of a run: what was asked for, what came of it, epoch by epoch, and checkpoints.
 
 `run.json`, `config.yaml`, `manifest.csv`, `metrics.csv`, `checkpoints/best.ckpt` and `last.ckpt`, `tensorboard/`.
-Every file is replaced at once: whatever stops a run leaves the state after a finished epoch.
+Every file is replaced at once: whatever stops a run leaves the state after a finished epoch. It may be an address that
+fsspec knows (`oddwatch.files.place`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from oddwatch.errors import RunError
-from oddwatch.files import write_text
+from oddwatch.files import os_errors, place, write_text
 
 FORMAT = 1
 RECORD = "run.json"
@@ -36,8 +38,9 @@ _MAY_CHANGE = {"epochs", "trainer.patience", "trainer.accelerator", "trainer.dev
 class RunFolder:
     """Reads and writes it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Raises UsageError, MissingExtraError: see `place`."""
+        self.folder = place(folder)
 
     @property
     def best(self) -> Path:
@@ -53,11 +56,13 @@ class RunFolder:
         """Make it this run's. asked: all that the result depends on, as JSON types. Raises RunError when something
         else is there, or on resuming when nothing is, or what is there was asked for something else.
         """
-        there = self.record() if (self.folder / RECORD).exists() else None
         try:
-            empty = not self.folder.exists() or not any(self.folder.iterdir())
+            with os_errors():
+                is_run = (self.folder / RECORD).exists()
+                empty = not self.folder.exists() or not any(self.folder.iterdir())
         except OSError as error:
-            raise RunError(f"{self.folder} cannot be used: {error.strerror} (choose another --out)") from error
+            raise RunError(f"{self.folder} cannot be used: {error.strerror or error} (choose another --out)") from error
+        there = self.record() if is_run else None
         if resume:
             if there is None:
                 raise RunError(f"{self.folder} holds no run to resume: leave out --resume to start one")
@@ -76,7 +81,9 @@ class RunFolder:
         """What `run.json` says. Raises RunError."""
         path = self.folder / RECORD
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            with os_errors():
+                text = path.read_text(encoding="utf-8")
+            found: dict[str, Any] = json.loads(text)
             if found["format"] != FORMAT:
                 raise RunError(f"{path} is of another version of oddwatch: use that one")
             found["asked"].keys()
@@ -91,12 +98,16 @@ class RunFolder:
         write_text(self.folder / RECORD, json.dumps({"format": FORMAT, **record}, indent=1) + "\n")
 
     def metrics(self) -> list[dict[str, str]]:
-        """Rows of `metrics.csv`, one for each finished epoch; none when there is none."""
+        """Rows of `metrics.csv`, one for each finished epoch; none when there is none. Raises RunError."""
         path = self.folder / METRICS
-        if not path.exists():
+        try:
+            with os_errors():
+                text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+        return list(csv.DictReader(io.StringIO(text)))
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace `metrics.csv`. Raises OddwatchError."""

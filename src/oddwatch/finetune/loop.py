@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from oddwatch.errors import RunError
-from oddwatch.files import write_bytes
+from oddwatch.files import local_copy, place, write_bytes
 from oddwatch.finetune.folder import RunFolder
 from oddwatch.finetune.module import Learner
 from oddwatch.torch_compat import import_torchvision
@@ -20,7 +20,7 @@ from oddwatch.torch_compat import import_torchvision
 import_torchvision()  # before Lightning imports it without the remedy
 from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint  # noqa: E402
-from lightning.pytorch.loggers import TensorBoardLogger  # noqa: E402
+from lightning.pytorch.loggers import Logger  # noqa: E402
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
 
 Progress = Callable[[str, float, float | None], None]
@@ -33,13 +33,14 @@ def fit(
     folder: RunFolder,
     label: str,
     *,
+    logger: Logger | None,
     resume: bool,
     progress: Progress | None,
 ) -> tuple[int, float]:
     """Train to the end of the recipe. The best epoch and its validation loss. Raises RunError."""
     recipe = learner.recipe
-    best = ModelCheckpoint(folder.best.parent, folder.best.stem, monitor="validation_loss", mode="min", **_ONE)
-    last = ModelCheckpoint(folder.last.parent, folder.last.stem, **_ONE)
+    best = ModelCheckpoint(str(folder.best.parent), folder.best.stem, monitor="validation_loss", mode="min", **_ONE)
+    last = ModelCheckpoint(str(folder.last.parent), folder.last.stem, **_ONE)
     callbacks: list[Callback] = [_Rows(folder, label, progress), best, last]
     if recipe.trainer.patience is not None:
         callbacks.append(EarlyStopping("validation_loss", mode="min", patience=recipe.trainer.patience))
@@ -54,16 +55,15 @@ def fit(
         gradient_clip_val=recipe.optimiser.clip_norm,
         accumulate_grad_batches=recipe.optimiser.accumulate,
         callbacks=callbacks,
-        logger=TensorBoardLogger(folder.folder, name=None, version="tensorboard"),
+        logger=logger or False,
         plugins=[_CheckpointIO()],
-        default_root_dir=folder.folder,
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=10**9,  # everything is logged by epoch
     )
-    start = folder.last if resume and folder.last.exists() else None
+    start = str(folder.last) if resume and folder.last.exists() else None
     trainer.fit(learner, train, validation, ckpt_path=start, weights_only=True)
     if best.best_model_score is None:
         raise RunError(f"{folder.folder}: no epoch had a validation loss that is a number: lower the learning rate")
@@ -85,7 +85,7 @@ class _CheckpointIO(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         try:
-            write_bytes(Path(path), buffer.getvalue())
+            write_bytes(place(path), buffer.getvalue())
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error} (free some space, then --resume)"
@@ -127,4 +127,5 @@ class _Rows(Callback):
 
 
 def _epoch_of(checkpoint: Path) -> int:
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"])
+    with local_copy(checkpoint) as file:
+        return int(torch.load(file, map_location="cpu", weights_only=True)["epoch"])

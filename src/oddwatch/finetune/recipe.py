@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from oddwatch.files import holds_password
+
 Schedule = Literal["step", "plateau", "cosine", "restarts", "none"]
 Target = Literal["detached", "anchor", "published"]
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "none"]
 Tensors = int | Literal["all", "never"]
 
 
@@ -110,6 +113,30 @@ class Trainer:
 
 
 @dataclass(frozen=True)
+class Tracker:
+    """Where metrics go besides `metrics.csv`. name: `tensorboard` (files in the run folder), `wandb` (in the run
+    folder too, for `wandb sync`; online: sent as they come), `mlflow` or `none`. project: W&B's project, MLflow's
+    experiment. uri: of MLflow's store, a folder, `sqlite:///FILE` or a server; None: MLFLOW_TRACKING_URI, or
+    `sqlite:///mlflow.db` as MLflow itself does.
+    """
+
+    name: TrackerName = "tensorboard"
+    project: str = "oddwatch"
+    online: bool = False
+    uri: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(bool(self.project), "tracker.project is a name")
+        _require(not self.online or self.name == "wandb", "tracker.online is for wandb: leave it out")
+        _require(self.uri is None or self.name == "mlflow", "tracker.uri is for mlflow: leave it out")
+        _require(
+            not holds_password(self.uri or ""),
+            "tracker.uri holds a user name or password: give them as MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD in the environment",
+        )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All of a run. backbone, options: its name and what it is built with, `weights` among them."""
 
@@ -122,6 +149,7 @@ class Recipe:
     optimiser: Optimiser = field(default_factory=Optimiser)
     fine_tune: FineTune = field(default_factory=FineTune)
     trainer: Trainer = field(default_factory=Trainer)
+    tracker: Tracker = field(default_factory=Tracker)
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs is 1 or more")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oddwatch import __version__
 from oddwatch.backbones import Backbone, backbone_class, build_backbone
@@ -28,6 +28,9 @@ from oddwatch.finetune.embeddings import embed_views
 from oddwatch.finetune.folder import RunFolder
 from oddwatch.finetune.recipe import Recipe
 from oddwatch.torch_compat import import_torchvision
+
+if TYPE_CHECKING:
+    from oddwatch.finetune.trackers import RunTracker
 
 Progress = Callable[[str, float, float | None], None]
 _VERSIONED = ("torch", "lightning", "numpy", "opencv-python-headless", "av", "torchvision", "transformers")
@@ -53,39 +56,58 @@ class Trained:
 def train(
     recipe: Recipe,
     manifest: Path,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     cache: Path,
     resume: bool = False,
     config: str = "",
     progress: Progress | None = None,
 ) -> Trained:
-    """Train, or go on with what `out` has. cache: folder of kept embeddings. config: text of the file that the recipe
-    came from, kept beside the run.
+    """Train, or go on with what `out` has, a folder or an address such as `s3://bucket/run`. cache: folder of kept
+    embeddings. config: text of the file that the recipe came from, kept beside the run.
 
     Raises UsageError for what cannot be, DatasetError for the manifest and its videos, WeightsError, RunError for the
-    run folder, MissingExtraError.
+    run folder, TrackerError for a tracker that cannot be reached, MissingExtraError.
     """
+    with contextlib.ExitStack() as stack:
+        return _train(recipe, manifest, RunFolder(out), cache, resume, config, progress, stack)
+
+
+def _train(
+    recipe: Recipe,
+    manifest: Path,
+    folder: RunFolder,
+    cache: Path,
+    resume: bool,
+    config: str,
+    progress: Progress | None,
+    stack: contextlib.ExitStack,
+) -> Trained:
+    """stack: closes what was opened, however it ends."""
     backbone = _build(recipe)
     clips = clips_of(manifest)
     weights = backbone.weights_sha256()
     learned = _learned(backbone, recipe)
-    folder = RunFolder(out)
-    asked = {**asdict(recipe), "manifest": [[c.path, c.action, c.split] for c in clips], "weights_sha256": weights}
+    parameters = {name: value for name, value in asdict(recipe).items() if name != "tracker"}
+    asked = {**parameters, "manifest": [[c.path, c.action, c.split] for c in clips], "weights_sha256": weights}
     asked = _json(asked)
     first_process = not int(os.environ.get("LOCAL_RANK", "0"))
     if first_process:
         folder.claim(asked, resume=resume)
     _require_lightning()
+    tracker = None
+    if first_process:
+        tracker = stack.enter_context(_tracked(recipe, folder, parameters, resume=resume))
     if first_process and not resume:
-        write_manifest(out / "manifest.csv", clips)
+        write_manifest(folder.folder / "manifest.csv", clips)
         if config:
-            write_text(out / "config.yaml", config)
+            write_text(folder.folder / "config.yaml", config)
     label = described(recipe)
     record = {
         "asked": asked,
         "backbone": label,
         "untrained": recipe.options.get("weights") == RANDOM,
+        "tracker": {"name": recipe.tracker.name, "run": tracker.run if tracker else None},
         "versions": _versions(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "running",
@@ -135,13 +157,13 @@ def train(
         if not recipe.fine_tune.ever:
             torch.set_num_threads(1)  # steps this small gain nothing from more, and the bits stay the same
         try:
-            best = fit(learner, loaders[0], loaders[1], folder, label, resume=resume, progress=progress)
+            best = fit(learner, loaders[0], loaders[1], folder, label, logger=tracker, resume=resume, progress=progress)
         finally:
             torch.set_num_threads(threads)
     rows = folder.metrics()
     counts = {split: sum(clip.split == split for clip in clips) for split in ("train", "validation")}
     looks = {split: len(found) for split, found in views.items()}
-    done = Trained(out, label, counts, looks, len(rows), *best, learned, tuple(rows))
+    done = Trained(folder.folder, label, counts, looks, len(rows), *best, learned, tuple(rows))
     if first_process:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         outcome = {"epochs": len(rows), "best_epoch": best[0], "best_validation_loss": best[1]}
@@ -149,6 +171,25 @@ def train(
         tensors = {"embedding_size": int(everything.shape[1]), "tensors": list(learned)}
         folder.write({**record, **more, **tensors, **outcome, "finished": finished, "state": "finished"})
     return done
+
+
+@contextlib.contextmanager
+def _tracked(
+    recipe: Recipe, folder: RunFolder, parameters: dict[str, Any], *, resume: bool
+) -> Iterator[RunTracker | None]:
+    """On resuming the run that it had there. Raises TrackerError, MissingExtraError."""
+    from oddwatch.finetune.trackers import open_tracker
+
+    before = folder.record().get("tracker", {}) if resume else {}
+    run = before.get("run") if before.get("name") == recipe.tracker.name else None
+    tracker = open_tracker(recipe.tracker, folder, run=run, parameters=parameters)
+    status = "failed"
+    try:
+        yield tracker
+        status = "success"
+    finally:
+        if tracker:
+            tracker.close(status)
 
 
 def described(recipe: Recipe) -> str:

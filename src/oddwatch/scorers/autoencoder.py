@@ -116,6 +116,13 @@ class AutoencoderScorer(Scorer):
             error: FloatArray = (self._network(e) - e).square().sum(1).double().numpy()
         return error
 
+    @property
+    def network(self) -> nn.Module:
+        """Embeddings (N, D) -> their copies, in evaluation mode. Raises ValueError before `fit`."""
+        if self._network is None:
+            raise ValueError("network before fit")
+        return self._network
+
     def latent(self, x: FloatArray) -> FloatArray:
         """(n, hidden[-1]) float32: what the encoder makes of rows (n, D)."""
         if self._network is None:
