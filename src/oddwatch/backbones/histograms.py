@@ -106,7 +106,7 @@ def _oriented(gray: NDArray[np.uint8], flow: _Map, *, moving_edges: bool) -> _Ma
     u, v = flow[..., 0], flow[..., 1]
     speed = np.hypot(u, v)
     shades = gray.astype(np.float32)
-    moving = speed / max(float(speed.max()), 1e-6) if moving_edges else np.ones_like(speed)
+    moving = np.asarray(speed / max(float(speed.max()), 1e-6) if moving_edges else np.ones_like(speed), np.float32)
     channels = [
         _directions(u, v),
         _coarse(speed < _STILL_PX),
