@@ -55,6 +55,8 @@ def small(name: str, **options: Any) -> PretrainedBackbone:
 
 def any_small(name: str) -> Backbone:
     """Any backbone of the table, with windows shorter than a second, one at a time."""
+    if name == "histograms":
+        return build_backbone(name, window_seconds=0.6, stride_seconds=0.3, batch=1, frames=6)
     if name not in CLIP_BACKBONES:
         return build_backbone(name)
     return small(name, window_seconds=0.6, stride_seconds=0.3, batch=1)

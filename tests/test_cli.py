@@ -405,7 +405,7 @@ def test_progress_on_a_terminal_goes_to_standard_error(
 def test_backbones_and_scorers(oddwatch_: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     said = json.loads(oddwatch_("backbones", "--json").out)["backbones"]
     assert [one["name"] for one in said] == list(BACKBONES)
-    assert [one["name"] for one in said if one["weights"] is None] == ["motion", "pixels"]
+    assert [one["name"] for one in said if one["weights"] is None] == ["motion", "histograms", "pixels"]
     said = json.loads(oddwatch_("scorers", "--json").out)["scorers"]
     assert [one["name"] for one in said] == list(SCORERS)
     assert next(one for one in said if one["name"] == "autoencoder")["options"]["hidden"] == [512, 256, 128]

@@ -1,6 +1,6 @@
 """The contract of streams, then what is particular to `motion`.
 
-All clip backbones share one stream; one stands for them. What each family computes is in test_clip_backbones.py.
+All clip backbones share one stream; two stand for them. What each family computes is in test_clip_backbones.py.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def walk() -> list[Frame]:
     return frames(every(1 / FPS, 21), rightwards)
 
 
-@pytest.fixture(scope="module", params=["motion", "timesformer"])
+@pytest.fixture(scope="module", params=["motion", "histograms", "timesformer"])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     return any_small(request.param)
 

@@ -14,6 +14,8 @@ from oddwatch.types import FloatArray
 FLOOR = 1e-6
 """Variance in every direction that is always added, as a share of the mean variance of the rows."""
 
+_LEAST_LENGTH = 1e-3
+
 
 class WhitenedScorer(Scorer):
     """Mean distance of directions to the `neighbours` nearest of at most `memory` usual rows, after whitening what
@@ -23,7 +25,8 @@ class WhitenedScorer(Scorer):
     usual rows. There the covariance within classes, shrunk after Ledoit and Wolf (2004), is made the identity: what
     differs between moments of one class (who, how fast, from where) says little, what is the same in all of them says
     much. Whitened rows are divided by their length again, so distances (0 to 2) rank as those of the cosine do. With
-    one class, or without labels, it is plain whitening.
+    one class, or without labels, it is plain whitening. To the distance of a standardised row more than twice as long
+    as any usual one, by how much it is is added: directions alone would miss what is odd by its size.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
@@ -60,7 +63,8 @@ class WhitenedScorer(Scorer):
         if labels is not None and len(labels) != len(rows):
             raise ValueError(f"{len(labels)} labels for {len(rows)} rows")
         normaliser = Normaliser.of(rows)
-        directions = _directions(normaliser(rows).astype(np.float64))
+        standardised = normaliser(rows).astype(np.float64)
+        directions = _directions(standardised)
         mean = directions.mean(0)
         axes = _principal_axes(directions - mean, self.options["dimensions"])
         turned = (directions - mean) @ axes
@@ -72,30 +76,36 @@ class WhitenedScorer(Scorer):
         # In the order in which they are read back: the last bits of a product depend on it.
         self._mean = np.ascontiguousarray(mean, dtype=np.float32)
         self._projection = np.ascontiguousarray(axes @ whiten, dtype=np.float32)
-        whitened = self._whitened(rows)
+        self._longest = max(float(np.linalg.norm(standardised, axis=1).max()), _LEAST_LENGTH)
+        whitened = self._whitened(normaliser(rows))
         self._memory = whitened[coreset(whitened, self.options["memory"], self.options["seed"])]
         return self
 
     def score(self, x: FloatArray) -> FloatArray:
         if self._memory is None:
             raise ValueError("score before fit")
-        rows = self._whitened(checked(x, columns=self._normaliser.columns))
+        standardised = self._normaliser(checked(x, columns=self._normaliser.columns))
+        rows = self._whitened(standardised)
         k = min(self.options["neighbours"], len(self._memory))
         parts = [np.sqrt(np.partition(d, k - 1, axis=1)[:, :k]).mean(1) for d in squared_distances(rows, self._memory)]
-        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+        if not parts:
+            return np.zeros(0)
+        longer = np.linalg.norm(standardised.astype(np.float64), axis=1) / (2 * self._longest) - 1
+        return np.asarray(np.concatenate(parts) + np.maximum(longer, 0), dtype=np.float64)
 
-    def _whitened(self, rows: Rows) -> Rows:
-        turned = (_directions(self._normaliser(rows)) - self._mean) @ self._projection
+    def _whitened(self, standardised: Rows) -> Rows:
+        turned = (_directions(standardised) - self._mean) @ self._projection
         return np.asarray(_directions(turned), dtype=np.float32)
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._memory is None:
             raise ValueError("state before fit")
         own = {"memory": self._memory, "projection": self._projection, "direction": self._mean}
-        return {**own, "mean": self._normaliser.mean, "scale": self._normaliser.scale}, {}
+        return {**own, "mean": self._normaliser.mean, "scale": self._normaliser.scale}, {"longest": self._longest}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         self._normaliser = Normaliser(arrays["mean"], arrays["scale"], how="columns")
+        self._longest = float(meta["longest"])
         self._memory = np.asarray(arrays["memory"], dtype=np.float32)
         self._projection = np.asarray(arrays["projection"], dtype=np.float32)
         self._mean = np.asarray(arrays["direction"], dtype=np.float32)
