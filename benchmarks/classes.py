@@ -5,8 +5,8 @@
 FOLDER: index.csv with the columns path, label and source, and the clips. Classes after --unusual are unusual, the rest
 usual; three quarters of the usual sources are learned from, the clips of the rest and of all unusual classes are the
 test: one AUC per draw. Prints mean and standard deviation over the draws, and for each candidate the paired difference
-to `picture, knn` (HOF, MBH and HOG of the whole picture, nearest neighbours: the plain descriptor) with its 95%
-interval (t, over draws; draws share clips, so it is too narrow for other data).
+to `picture, knn` (HOF, MBH and HOG of the whole picture, nearest neighbours: the plain descriptor) and to the article's
+autoencoder, with 95% intervals (t, over draws; draws share clips, so they are too narrow for other data).
 
 --choose N: instead, the mean over N other partitions of the same classes in which other classes are unusual, 3 draws of
 each: what choices may be made on. `labels`: the scorer was told the classes of the usual clips.
@@ -34,6 +34,7 @@ from oddwatch.types import FloatArray
 from oddwatch.video import sample_clip
 
 PLAIN = "picture, knn"
+ARTICLE = "moving, autoencoder"
 CANDIDATES = (
     ("picture", "knn", False),
     ("picture", "whitened", True),
@@ -129,13 +130,16 @@ def show_means(clips: Clips, partitions: list[tuple[str, ...]]) -> None:
 
 def show(areas: dict[str, FloatArray], unusual: tuple[str, ...]) -> None:
     """The table of docs/results.md."""
-    draws = len(areas[PLAIN])
-    print(f"Unusual: {', '.join(unusual)}; {draws} draws\n\n| | AUC | sd | to {PLAIN} |\n|---|---|---|---|")
+    print(f"Unusual: {', '.join(unusual)}; {len(areas[PLAIN])} draws\n")
+    print(f"| | AUC | sd | to {PLAIN} | to {ARTICLE} |\n|---|---|---|---|---|")
     for candidate, values in areas.items():
-        apart = values - areas[PLAIN]
-        half = student.ppf(0.975, draws - 1) * apart.std(ddof=1) / draws**0.5
-        says = "" if candidate == PLAIN else f"{apart.mean():+.3f} ± {half:.3f}"
-        print(f"| {candidate} | {values.mean():.3f} | {values.std(ddof=1):.3f} | {says} |")
+        pairs = " | ".join(_paired(values - areas[other]) for other in (PLAIN, ARTICLE))
+        print(f"| {candidate} | {values.mean():.3f} | {values.std(ddof=1):.3f} | {pairs} |")
+
+
+def _paired(apart: FloatArray) -> str:
+    half = student.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / len(apart) ** 0.5
+    return f"{apart.mean():+.3f} ± {half:.3f}" if apart.any() else ""
 
 
 if __name__ == "__main__":
