@@ -61,6 +61,7 @@ def test_the_published_hyperparameters_are_the_defaults(monkeypatch: pytest.Monk
         "gamma": 0.1,
         "seed": 42,
         "max_rows": 5_000,
+        "variational": False,
     }
     rates: list[float] = []
     adam = torch.optim.Adam

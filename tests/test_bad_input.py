@@ -264,8 +264,8 @@ SCORE = ["score", "door", "a.mp4"]
         ),
         (
             [*LEARN, "--scorer", "forest"],
-            r"unknown scorer 'forest': choose one of attributes, autoencoder, blend, centroid, gaussian, knn, or "
-            r"module:Class",
+            r"unknown scorer 'forest': choose one of attributes, autoencoder, blend, centroid, convlstm, "
+            r"gaussian, knn, whitened, or module:Class",
         ),
         (
             ["evaluate", "ped3", ".", "--out", "new"],
