@@ -264,6 +264,9 @@ def test_a_run_folder_is_used_once(run: Callable[..., Trained], tmp_path: Path) 
     run(FROZEN)
     with pytest.raises(RunError, match=r"holds a run already: go on with --resume"):
         run(FROZEN)
+    with pytest.raises(RunError, match=r"has finished 4 epochs, more than 2: give --epochs 4 or more"):
+        run(replace(FROZEN, epochs=2), resume=True)
+    assert RunFolder(tmp_path / "run").record()["state"] != "running"
     with pytest.raises(RunError, match=r"holds a run with data\.batch_size 4, now it is 5"):
         run(replace(FROZEN, data=Data(batch_size=5)), resume=True)
     (tmp_path / "other").mkdir()
@@ -384,6 +387,20 @@ def test_killed_after_unfreezing(manifest: Path, tmp_path: Path, capsys: pytest.
     assert list(a) == list(b)
     assert all(torch.equal(value, b[name]) for name, value in a.items())
     assert len(killed.metrics()) == 20
+
+
+def test_ctrl_c_and_resume(manifest: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "c.yaml", manifest, epochs=2000)
+    process = start("train", config, "--out", "stopped", cwd=tmp_path)
+    stopped = RunFolder(tmp_path / "stopped")
+    while len(stopped.metrics()) < 3:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "oddwatch: interrupted; finished epochs are kept in stopped, --resume goes on after them" in err
+    assert 3 <= len(stopped.metrics()) < 2000
 
 
 _R2PLUS1D = [

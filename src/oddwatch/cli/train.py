@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from oddwatch.cli.output import counted, print_json, print_table, progress_bar
+from oddwatch.cli.commands import INTERRUPTED
+from oddwatch.cli.output import counted, print_json, print_table, progress_bar, say
 from oddwatch.errors import UsageError
 from oddwatch.finetune import Autoencoder, Data, FineTune, Optimiser, Recipe, Tracker, Trainer, train
 from oddwatch.finetune.folder import COLUMNS
@@ -69,15 +70,19 @@ def train_command(
     given |= {key: str(value) for key, value in paths.items() if value is not None}
     read = read_config(config, given)
     with progress_bar() as progress:
-        done = train(
-            recipe_of(read.model_dump()),
-            Path(read.manifest),
-            read.out,
-            cache=Path(read.cache),
-            resume=resume,
-            config=read.to_yaml(),
-            progress=progress,
-        )
+        try:
+            done = train(
+                recipe_of(read.model_dump()),
+                Path(read.manifest),
+                read.out,
+                cache=Path(read.cache),
+                resume=resume,
+                config=read.to_yaml(),
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            say(f"oddwatch: interrupted; finished epochs are kept in {read.out}, --resume goes on after them")
+            raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(
             {

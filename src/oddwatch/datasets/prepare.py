@@ -93,7 +93,7 @@ def prepare_folders(
     sources = {str((folder / path).resolve()): source for path, source in (groups or {}).items()}
     known = {str(Path(video).resolve()) for found in videos.values() for video in found}
     if groups is not None and (unknown := sorted(known - set(sources))):
-        raise DatasetError(f"{unknown[0]} is in no group: name the source of every video")
+        raise DatasetError(f"{unknown[0]} is in no group: name the source of every video, by its path in {folder}")
     return prepare(
         videos,
         normal=normal,

@@ -60,7 +60,7 @@ def cut(stored: StoredEmbeddings, folds: int) -> list[Piece]:
     total = len(stored)
     if total < 20:
         raise NotEnoughVideoError(
-            f"{total} usual moments are too few to learn from: give at least a few seconds of video"
+            f"{total} usual moments are too few to learn from, 20 are needed: give longer videos, or more of them"
         )
     bounds: list[tuple[int, int, int]] = []
     for index, video in enumerate(stored.videos):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,15 @@ def fit(
         log_every_n_steps=10**9,  # everything is logged by epoch
     )
     start = str(folder.last) if resume and folder.last.exists() else None
-    trainer.fit(learner, train, validation, ckpt_path=start, weights_only=True)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(learner, train, validation, ckpt_path=start, weights_only=True)
+    except SystemExit as error:
+        # Lightning answers Ctrl-C with exit code 1, and has it ignored from then on.
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
     if best.best_model_score is None:
         raise RunError(f"{folder.folder}: no epoch had a validation loss that is a number: lower the learning rate")
     return _epoch_of(folder.best), float(best.best_model_score)
@@ -124,6 +133,12 @@ class _Rows(Callback):
             self._folder.write_metrics(self._rows)
         if self._progress:
             self._progress("training", float(trainer.current_epoch + 1), float(pl_module.recipe.epochs))
+
+
+def require_epochs(folder: RunFolder, epochs: int) -> None:
+    """Raises RunError when more than `epochs` are finished: Lightning cannot resume those."""
+    if folder.last.exists() and (done := _epoch_of(folder.last) + 1) > epochs:
+        raise RunError(f"{folder.folder} has finished {done} epochs, more than {epochs}: give --epochs {done} or more")
 
 
 def _epoch_of(checkpoint: Path) -> int:

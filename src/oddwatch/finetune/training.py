@@ -95,6 +95,10 @@ def _train(
     if first_process:
         folder.claim(asked, resume=resume)
     _require_lightning()
+    if resume:
+        from oddwatch.finetune.loop import require_epochs
+
+        require_epochs(folder, recipe.epochs)
     tracker = None
     if first_process:
         tracker = stack.enter_context(_tracked(recipe, folder, parameters, resume=resume))
