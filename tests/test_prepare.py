@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -161,6 +162,15 @@ def test_sources_that_cannot_be_kept_apart(actions: Path) -> None:
         prepare_folders(actions, normal=["a"], anomalous=["c"], groups=groups)
     with pytest.raises(DatasetError, match=r"b/0.mp4 is in no group"):
         prepare_folders(actions, normal=["b"], anomalous=["c"], groups={"c/0.mp4": "x"})
+
+
+def test_what_is_no_video_needs_no_source(actions: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(actions, folder)
+    (folder / "a" / "broken.mp4").write_text("no video")
+    groups = {f"{kind}/{path.name}": path.name for kind in "ac" for path in (folder / kind).glob("[0-9]*.mp4")}
+    found = prepare_folders(folder, normal=["a"], anomalous=["c"], groups=groups)
+    assert [Path(failure.source).name for failure in found.dropped] == ["broken.mp4"]
 
 
 def test_the_same_file_in_two_classes(actions: Path, tmp_path: Path) -> None:

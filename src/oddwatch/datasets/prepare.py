@@ -92,7 +92,7 @@ def prepare_folders(
     videos = {name: list(list_videos([str(folder / name)]).videos) for name in (*normal, *anomalous)}
     sources = {str((folder / path).resolve()): source for path, source in (groups or {}).items()}
     known = {str(Path(video).resolve()) for found in videos.values() for video in found}
-    if groups is not None and (unknown := sorted(known - set(sources))):
+    if groups is not None and (unknown := [path for path in sorted(known - set(sources)) if _opens(path, fps)]):
         raise DatasetError(f"{unknown[0]} is in no group: name the source of every video, by its path in {folder}")
     return prepare(
         videos,
@@ -174,6 +174,15 @@ def prepare(
     split = _split({name: clips[name] for name in normal}, seed)
     rest = [clip for name in anomalous for clip in clips[name]]
     return Prepared((*split, *rest), tuple(dropped))
+
+
+def _opens(path: str, fps: float | None) -> bool:
+    """Whether it is a video at all: what is none is dropped, whatever is said of its source."""
+    try:
+        with open_video(path, fps=fps):
+            return True
+    except VideoError:
+        return False
 
 
 def _look(path: str, action: str, source: str, fps: float | None) -> ManifestClip:
