@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from oddwatch import __version__
 from oddwatch.cli import (
     compare,
+    config,
     dataset,
     demo,
     embed,
@@ -71,6 +72,11 @@ backbones.command("tune", cls=Command)(names.tune_backbone)
 backbones.command("quantize", cls=Command)(quantize.quantize)
 app.add_typer(backbones, name="backbones")
 app.command("scorers", cls=Command)(names.scorers)
+
+site = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="The file of a site.")
+site.command("check", cls=Command)(config.check)
+site.command("schema", cls=Command)(config.schema)
+app.add_typer(site, name="config")
 
 
 def _version(wanted: bool) -> None:
