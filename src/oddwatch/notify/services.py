@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from oddwatch.addresses import Redactor, host_only
 from oddwatch.errors import MissingExtraError, UsageError
 from oddwatch.notify.base import DELIVERED, Message, Outcome, Sink
 
-
+_LOG = logging.getLogger("apprise")
 _SILENT = logging.NullHandler()
 
 
@@ -37,11 +38,13 @@ class Service(Sink):
             storage_mode="memory",
         )
         self._service = Apprise(asset=asset)
-        # What Apprise logs may hold more of an address than we show; the outcome says what there is to say.
-        logger = logging.getLogger("apprise")
-        logger.propagate = False
-        logger.addHandler(_SILENT)
-        service = Apprise.instantiate(url, asset=asset)
+        # The outcome says what there is to say; who listens to Apprise's own log sees no secrets there either.
+        _LOG.propagate = False
+        _LOG.addHandler(_SILENT)
+        _LOG.addFilter(self._clean)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Apprise imports all of its services here
+            service = Apprise.instantiate(url, asset=asset)
         if service is None:
             raise UsageError(f"Apprise does not take the address of sink {name}, {self.shown}: see its documentation")
         self._service.add(service)
@@ -68,3 +71,7 @@ class Service(Sink):
             return DELIVERED
         reason = " ".join(said[-1].split()) if said else f"no answer within {self._seconds:g} s"
         return Outcome("later", self._clean(f"{self.shown}: {reason}"))
+
+    def close(self) -> None:
+        """Nothing more is sent."""
+        _LOG.removeFilter(self._clean)

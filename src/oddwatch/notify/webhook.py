@@ -19,7 +19,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -95,7 +95,7 @@ class Webhook(Sink):
                 return _outcome(response.status, response.getheader("Retry-After"), now)
         except (OSError, http.client.HTTPException) as error:
             said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            if isinstance(error, TimeoutError) or "shutdown" in said:
+            if isinstance(error, TimeoutError):
                 said = f"no answer within {self._seconds:g} s"
             return Outcome("later", self._clean(f"{self.shown}: {' '.join(said.split())}"))
 
@@ -137,31 +137,33 @@ class Webhook(Sink):
             assert last is not None
             raise last
         plain.settimeout(self._seconds)
+        used: socket.socket = plain
+        if self._tls:
+            context = ssl.create_default_context()
+            used = context.wrap_socket(plain, server_hostname=self._host, do_handshake_on_connect=False)
         overdue = threading.Event()
 
         def end() -> None:
             overdue.set()
-            plain.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                used.shutdown(socket.SHUT_RDWR)
 
         timer = threading.Timer(self._seconds, end)
         timer.daemon = True
         timer.start()
         try:
+            if isinstance(used, ssl.SSLSocket):
+                used.do_handshake()
             connection = http.client.HTTPConnection(self._host, self._port)
-            connection.sock = plain
-            if self._tls:
-                connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self._host)
-            try:
-                yield connection
-            finally:
-                connection.sock.close()
+            connection.sock = used
+            yield connection
         except (OSError, http.client.HTTPException) as error:
             if overdue.is_set():
                 raise TimeoutError from error
             raise
         finally:
             timer.cancel()
-            plain.close()
+            used.close()
 
 
 def _outcome(status: int, retry_after: str | None, now: datetime) -> Outcome:

@@ -46,9 +46,10 @@ def _digest(store: Store, alert: Alert, site: str, zone: tzinfo | None) -> Messa
     numbers = [member.event_id for member in members if member.event_id is not None]
     events = store.events.find(ids=numbers)[::-1]
     findings = [store.events.findings(id=member.finding_id)[0] for member in members if member.finding_id is not None]
-    cameras = Counter([one.camera for one in (*events, *findings)])
+    happened: list[StoredEvent | Finding] = [*events, *findings]
+    cameras = Counter([one.camera for one in happened])
     counted = ", ".join(f"{name} {count}" for name, count in sorted(cameras.items()))
-    times = [one.start for one in (*events, *findings)]
+    times = [one.start for one in happened]
     first, last = min(times), max(times)
     title = f"{site}: {len(times)} alerts while it was quiet or there were many"
     text = f"{counted}; from {_time(first, zone)} to {_time(last, zone)}."

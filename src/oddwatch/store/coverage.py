@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from oddwatch.store import tables
 from oddwatch.store.database import Database, Guard, camera_id, insert
@@ -66,6 +66,15 @@ class Coverage:
         seen = [(start, end) for start, end, observed, _ in rows if observed]
         told = sorted((start, end, reason) for start, end, observed, reason in rows if not observed)
         return [gap for hole in _holes(seen, since, until) for gap in _explained(hole, told)]
+
+    def last(self, camera: str) -> datetime | None:
+        """Until when it was observed, as far as is known. Raises StoreError."""
+        query = (
+            select(func.max(_ROWS.end))
+            .join_from(tables.intervals, tables.cameras)
+            .where(tables.cameras.c.name == camera, _ROWS.observed)
+        )
+        return self._database.read(lambda connection: connection.execute(query).scalar())
 
 
 def _holes(
