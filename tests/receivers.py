@@ -215,7 +215,7 @@ class Postgres:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def _control(self, *arguments: str) -> None:
-        options = f"-p {self.port} -k {self._data} -c listen_addresses=127.0.0.1 -c shared_buffers=16MB"
+        options = f"-p {self.port} -k {self._data} -c listen_addresses=127.0.0.1 -c shared_buffers=16MB -c fsync=off"
         log = str(self._data / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", options, *arguments)
 

@@ -94,20 +94,23 @@ class _FileHold:
     def __init__(self, path: Path, name: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+")
+            number = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
+        self._file: int | None = number
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
+            self.release()
             raise _taken(name, "another process") from None
 
     def renew(self) -> None:
         """It cannot be lost."""
 
     def release(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 class _AdvisoryHold:
