@@ -120,7 +120,7 @@ def test_an_alert_arrives_with_what_happened(store: Store, lock: Lock, hand: Han
 def test_the_picture_goes_with_it_and_its_loss_stops_nothing(store: Store, lock: Lock, hand: HandClock) -> None:
     for number in range(2):
         event = NewEvent("yard", NOON, NOON, NOON, 1.0)
-        kept = store.evidence.write("yard", event.uid, "thumbnail", ".jpg", b"jpeg", at=NOON)
+        kept = store.evidence.write("yard", event.uid, "thumbnail", ".jpg", b"jpeg")
         store.events.record(event, guard=lock, alert=["hook"], at=NOON, evidence=[kept])
         if number:
             store.evidence.path(kept.path).unlink()

@@ -56,7 +56,11 @@ def test_a_site_is_read(tmp_path: Path) -> None:
     front, yard = site.cameras
     assert front.url.get_secret_value() == "rtsp://me:p%40s%3As%25w%2Frd@10.0.0.7:554/live"
     assert urlsplit(front.url.get_secret_value()).hostname == "10.0.0.7"
-    assert (yard.detector, yard.learning, yard.url.get_secret_value()) == ("detectors/yard", None, "/dev/video0")
+    assert (yard.detector, yard.learning, yard.url.get_secret_value()) == (
+        str(tmp_path / "detectors/yard"),
+        None,
+        "/dev/video0",
+    )
     assert front.learning is not None
     assert (front.learning.backbone, front.learning.seconds) == ("motion", 86400)
     hook = site.alerts.sinks[0]
@@ -65,6 +69,17 @@ def test_a_site_is_read(tmp_path: Path) -> None:
     assert hook.secret.get_secret_value() == "signing-key"
     assert (list(site.sinks_of("front-door")), list(site.sinks_of("yard"))) == (["hook"], ["hook", "phone", "house"])
     assert (site.storage.keep_days, str(site.zone)) == (14, "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [("videos/a.mp4", "FOLDER/videos/a.mp4"), ("file:///v%20x/a.mp4", "/v x/a.mp4"), ("/v/a.mp4", "/v/a.mp4")],
+)
+def test_paths_start_in_the_folder_of_the_file(url: str, found: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"cameras: [{{name: a, url: {url}}}]\n")
+    site = read_site(path)
+    assert site.cameras[0].url.get_secret_value() == found.replace("FOLDER", str(tmp_path))
+    assert site.storage.folder == str(tmp_path / "store")
 
 
 def test_a_secret_never_shows(tmp_path: Path) -> None:

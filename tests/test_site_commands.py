@@ -43,7 +43,7 @@ def site(tmp_path: Path) -> Path:
             event = NewEvent("yard", start, start + timedelta(seconds=4), start, 4.0 + hours, 0.004, place="left")
             kept = []
             if hours == 3:
-                kept = [store.evidence.write("yard", event.uid, "thumbnail", ".jpg", b"jpeg", at=start)]
+                kept = [store.evidence.write("yard", event.uid, "thumbnail", ".jpg", b"jpeg")]
             store.events.record(event, guard=lock, alert=["hook"], at=start, evidence=kept)
         store.alerts.died(1, error="410 Gone")
         store.coverage.note("yard", NOW - timedelta(hours=12), NOW - timedelta(hours=2), guard=lock)

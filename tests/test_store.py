@@ -51,13 +51,13 @@ def event(seconds: float = 0.0, camera: str = "yard") -> NewEvent:
 
 def with_file(store: Store, lock: Lock, seconds: float = 0.0, size: int = 10) -> tuple[int, Evidence]:
     new = event(seconds)
-    kept = store.evidence.write("yard", new.uid, "thumbnail", ".jpg", b"x" * size, at=new.start)
+    kept = store.evidence.write("yard", new.uid, "thumbnail", ".jpg", b"x" * size)
     return store.events.record(new, guard=lock, alert=["hook"], at=new.start, evidence=[kept]), kept
 
 
 def test_an_event_its_evidence_and_its_alerts_come_back(store: Store, lock: Lock) -> None:
     new = event()
-    kept = store.evidence.write("yard", new.uid, "thumbnail", ".jpg", b"jpeg", at=new.start)
+    kept = store.evidence.write("yard", new.uid, "thumbnail", ".jpg", b"jpeg")
     number = store.events.record(new, guard=lock, alert=["hook", "phone"], at=later(1), evidence=[kept])
     store.events.update(number, guard=lock, end=later(9), peak=later(5), score=6.0, why={"size": 3}, closed=True)
     found = store.events.get(number)
@@ -123,9 +123,13 @@ def test_findings_and_detectors(store: Store, lock: Lock) -> None:
     assert first == again
     assert [(one.kind, one.end) for one in store.events.findings(lasting=True)] == [("dark", None)]
     assert [alert.kind for alert in store.alerts.find()] == ["health"]
-    store.events.end_finding(first, guard=lock, end=later(60))
+    store.events.find_blind("yard", "blurred", guard=lock, start=NOON, alert=[], detail={}, uid="a" * 32)
+    store.events.end_blind("yard", "dark", guard=lock, end=later(60))
+    assert [one.kind for one in store.events.findings(lasting=True)] == ["blurred"]
+    store.events.end_blind("yard", None, guard=lock, end=later(61))
+    store.events.find_blind("yard", "blurred", guard=lock, start=NOON, alert=[], detail={}, uid="a" * 32)
     assert store.events.findings(lasting=True) == []
-    assert store.events.findings(camera="yard", since=later(30))[0].end == later(60)
+    assert {one.id: one.end for one in store.events.findings(camera="yard", since=later(30))}[first] == later(60)
     made = Detector("yard", "abc", "detectors/yard", NOON, 2.5, {"backbone": "motion"})
     store.events.add_detector(made)
     store.events.add_detector(made)
@@ -149,8 +153,10 @@ def test_coverage_says_when_and_why_nobody_looked(store: Store, lock: Lock) -> N
     with sqlite3.connect(store.folder / "oddwatch.sqlite") as connection:
         assert connection.execute("SELECT count(*) FROM intervals").fetchone() == (4,)  # not one for every note
     connection.close()
+    note("yard", later(40), later(45), guard=lock, observed=False, reason="frozen")  # known only afterwards
+    assert store.coverage.gaps("yard", later(0), later(90)) == [Gap(later(40), later(45), "frozen")]
     note("yard", later(-3600), later(-3500), guard=lock)  # the clock was set back by an hour
-    assert store.coverage.gaps("yard", later(0), later(90)) == []
+    assert store.coverage.gaps("yard", later(50), later(90)) == []
 
 
 def test_two_never_write_for_one_camera(tmp_path: Path) -> None:
@@ -230,30 +236,39 @@ def test_evidence_never_leaves_the_folder(path: str, store: Store, tmp_path: Pat
         ("yard", "../" + "0" * 29, "clip", ".mp4"),
         ("yard", "0" * 32, "../clip", ".mp4"),
         ("yard", "0" * 32, "clip", "/../x"),
+        ("yard", "0" * 32, "..", ".mp4"),
     ],
 )
 def test_no_part_of_a_name_leads_out(camera: str, uid: str, kind: str, suffix: str, store: Store) -> None:
     with pytest.raises(StoreError, match=r"cannot be part of the name|a name has small letters"):
-        store.evidence.write(camera, uid, kind, suffix, b"x", at=NOON)
+        store.evidence.write(camera, uid, kind, suffix, b"x")
 
 
-def test_a_clip_is_moved_into_its_place(store: Store, lock: Lock) -> None:
+def test_a_file_that_something_else_writes_gets_its_row(store: Store, lock: Lock, tmp_path: Path) -> None:
     new = event()
     number = store.events.record(new, guard=lock, alert=[], at=NOON)
-    made = store.evidence.incoming("yard", new.uid, "clip", ".mp4", at=new.start)
+    made = store.evidence.place("yard", new.uid, "clip", ".mp4")
     made.write_bytes(b"a clip")
-    kept = store.evidence.write("yard", new.uid, "clip", ".mp4", made, at=new.start)
+    kept = store.evidence.describe(made)
     store.events.attach(number, kept, guard=lock, at=later(20))
     store.events.attach(number, kept, guard=lock, at=later(20))
     assert store.events.get(number).evidence == (kept,)
-    assert (store.evidence.read(kept), kept.bytes, made.exists()) == (b"a clip", 6, False)
-    assert kept.path == f"evidence/yard/2026-11-23/{new.uid}-clip.mp4"
+    assert store.evidence.read(kept) == b"a clip"
+    assert (kept.kind, kept.path, kept.bytes) == ("clip", f"evidence/yard/{new.uid}/clip.mp4", 6)
+    made.write_bytes(b"another")
+    again = store.evidence.describe(made)
+    store.events.attach(number, again, guard=lock, at=later(30))
+    assert store.events.get(number).evidence == (again,)
+    assert store.upkeep.check(at=NOON, whole=True).sound
+    for wrong, says in ((tmp_path / "x.mp4", "it is not in"), (made.with_name("x"), "has no name of an evidence file")):
+        with pytest.raises(StoreError, match=says):
+            store.evidence.describe(wrong)
 
 
 def test_a_full_disk_leaves_no_half_file(store: Store, lock: Lock) -> None:
     new = event()
     with no_file_above(1000), pytest.raises(StoreError, match=r"cannot be written: .* \(free some space\)"):
-        store.evidence.write("yard", new.uid, "thumbnail", ".jpg", b"x" * 5000, at=NOON)
+        store.evidence.write("yard", new.uid, "thumbnail", ".jpg", b"x" * 5000)
     assert list(store.evidence.of("yard")) == []
     store.events.record(new, guard=lock, alert=["hook"], at=NOON)  # the alert goes out without it
     assert len(store.alerts.waiting("hook")) == 1
@@ -262,20 +277,25 @@ def test_a_full_disk_leaves_no_half_file(store: Store, lock: Lock) -> None:
 def test_a_start_mends_what_a_crash_left(store: Store) -> None:
     with store.lock("camera:yard", at=NOON) as lock:
         new = event()
-        number = store.events.record(new, guard=lock, alert=[], at=NOON)
-        clip = store.evidence.write("yard", new.uid, "clip", ".mp4", b"clip", at=NOON)  # and then the crash
+        kept = store.evidence.write("yard", new.uid, "thumbnail", ".jpg", b"jpeg")
+        number = store.events.record(new, guard=lock, alert=[], at=NOON, evidence=[kept])
+        store.events.find_blind("yard", "dark", guard=lock, start=NOON, alert=[], detail={})
+        clip = store.evidence.write("yard", new.uid, "clip", ".mp4", b"clip")  # and then the crash
         lost = with_file(store, lock, 50)[1]
         store.evidence.path(lost.path).unlink()
-        store.evidence.incoming("yard", new.uid, "heatmap", ".png", at=NOON).write_bytes(b"hal")
-        nobody = store.evidence.write("yard", "f" * 32, "clip", ".mp4", b"?", at=NOON)
+        store.evidence.path(kept.path).write_bytes(b"written anew")
+        (store.folder / "evidence" / "yard" / new.uid / ".heatmap.png.7.tmp").write_bytes(b"hal")
+        nobody = store.evidence.write("yard", "f" * 32, "clip", ".mp4", b"?")
     lock, recovered = store.lock_camera("yard", at=later(100))
     with lock:
         assert recovered.interrupted == 2
         assert recovered.missing == (lost.path,)
         assert recovered.adopted == (clip.path,)
-        assert [Path(path).name for path in recovered.removed] == [f".incoming-{new.uid}-heatmap.png"]
+        assert [Path(path).name for path in recovered.removed] == [".heatmap.png.7.tmp"]
         assert recovered.unknown == (nobody.path,)
-        assert store.events.get(number).evidence == (clip,)
+        anew = store.evidence.describe(kept.path)
+        assert (anew.bytes, store.events.get(number).evidence) == (12, (anew, clip))
+        assert [found.end for found in store.events.findings()] == [later(100)]
     lock, again = store.lock_camera("yard", at=later(101))
     lock.release()
     assert (again.interrupted, again.missing, again.adopted, again.removed) == (0, (), (), ())
@@ -287,7 +307,7 @@ def test_check_finds_and_repairs(store: Store) -> None:
         store.evidence.path(gone.path).unlink()
         store.evidence.path(cut.path).write_bytes(b"short")
         store.evidence.path(changed.path).write_bytes(b"y" * 10)
-        nobody = store.evidence.write("yard", "f" * 32, "clip", ".mp4", b"?", at=NOON)
+        nobody = store.evidence.write("yard", "f" * 32, "clip", ".mp4", b"?")
         busy = store.upkeep.check(at=NOON)
         assert (busy.busy, busy.orphans) == (("yard",), ())
     report = store.upkeep.check(at=NOON)

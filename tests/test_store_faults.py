@@ -174,7 +174,7 @@ def on_a_small_disk(folder: Path, code: str) -> str:
         lock = store.lock("camera:yard", at=now)
         def keep(size):
             event = NewEvent("yard", now, now, now, 1.0)
-            kept = store.evidence.write("yard", event.uid, "clip", ".mp4", b"x" * size, at=now)
+            kept = store.evidence.write("yard", event.uid, "clip", ".mp4", b"x" * size)
             store.events.record(event, guard=lock, alert=["hook"], at=now, evidence=[kept])
         def refused(work):
             try:
@@ -210,7 +210,7 @@ def test_a_full_disk_is_said_and_retention_frees_it(tmp_path: Path) -> None:
         print(store.upkeep.check(at=now, whole=True).sound)
         """,
     ).splitlines()
-    assert re.fullmatch(r".*-clip.mp4 cannot be written: No space left on device \(free some space\)", said[0])
+    assert re.fullmatch(r".*/clip.mp4 cannot be written: No space left on device \(free some space\)", said[0])
     assert re.fullmatch(r"sqlite:.* cannot be written: the disk is full \(.*\): free some space", said[1])
     assert re.fullmatch(r"Removed\(files=\d, bytes=\d+, labelled=0, reasons=\('the disk was filling',\)\)", said[2])
     assert said[3:] == ["1 ()", "True"]

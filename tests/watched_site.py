@@ -46,7 +46,7 @@ def main() -> None:
     while given.events is None or made < given.events:
         now = datetime.now(UTC)
         event = NewEvent(given.camera, now, now, now, 1.0)
-        kept = store.evidence.write(given.camera, event.uid, "thumbnail", ".jpg", b"jpeg" * 100, at=now)
+        kept = store.evidence.write(given.camera, event.uid, "thumbnail", ".jpg", b"jpeg" * 100)
         store.events.record(event, guard=lock, alert=names, at=now, evidence=[kept])
         outbox.wake()
         print(event.uid, flush=True)

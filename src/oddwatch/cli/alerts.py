@@ -29,7 +29,7 @@ def list_alerts(
     if state is not None and state not in ALERT_STATES:
         raise UsageError(f"--state is {', '.join(ALERT_STATES)}, got {state!r}")
     site = open_site(file)
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         found = store.alerts.find(states=[state] if state else (), sink=sink, most=most)
     if as_json:
         rows = []
@@ -80,7 +80,7 @@ def retry_alerts(
 ) -> None:
     """Have dead alerts tried again by the oddwatch watch that runs."""
     site = open_site(file)
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         dead = {alert.id for alert in store.alerts.find(states=["dead"])}
         if wrong := [number for number in alerts or () if number not in dead]:
             raise UsageError(f"alert {wrong[0]} is not dead: oddwatch alerts list --state dead shows those that are")

@@ -38,7 +38,7 @@ def list_events(
 ) -> None:
     """List events, the newest first."""
     site = open_site(file)
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         found = _find(store, site.zone, cameras, since, until, label, most)
     if as_json:
         print_json({"events": _as_json(found)})
@@ -53,7 +53,7 @@ def list_events(
 def show_event(file: SiteFile, event: EventId, as_json: AsJson = False) -> None:
     """Show one event: when, where, why, and the files that show it."""
     site = open_site(file)
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         found = store.events.get(event)
         paths = {one.kind: str(store.evidence.path(one.path)) for one in found.evidence}
     if as_json:
@@ -88,7 +88,7 @@ def label_event(
         raise UsageError(f"a label is {', '.join(_LABELS)}, got {label!r}")
     given: Any = None if label == "none" else label
     site = open_site(file)
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         found = store.events.label(event, given, at=now(), note=note)
     if as_json:
         print_json(_as_json([found])[0])
@@ -110,7 +110,7 @@ def export_events(
     site = open_site(file)
     failures = []
     copied = 0
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         found = _find(store, site.zone, cameras, since, until, label, most)
         for event in found:
             for one in event.evidence:

@@ -41,12 +41,12 @@ def open_site(file: Path) -> Site:
     return read_site(file, secrets=False)
 
 
-def open_store(site: Site, file: Path, *, create: bool = False) -> Store:
+def open_store(site: Site, *, create: bool = False) -> Store:
     """The store of a site. create: begin it when there is none. Raises StoreError, MissingExtraError."""
     from oddwatch.store import Store
 
     address = None if site.storage.database is None else site.storage.database.get_secret_value()
-    return Store(file.parent / site.storage.folder, database=address, create=create)
+    return Store(Path(site.storage.folder), database=address, create=create)
 
 
 def build_sinks(site: Site) -> list[Sink]:

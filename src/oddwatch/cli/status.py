@@ -20,7 +20,7 @@ def status(file: SiteFile, as_json: AsJson = False) -> None:
     """Show how cameras, alerts and storage are."""
     site = open_site(file)
     moment = now()
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         events = store.events.count(since=moment - _DAY)
         alerts = store.alerts.counts()
         kept = store.upkeep.bytes_kept()
@@ -86,7 +86,7 @@ def coverage(
         raise UsageError(f"{file} has no camera {unknown[0]!r}: it has {', '.join(names)}")
     days = []
     gaps = []
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         for camera in cameras or names:
             for start, stop in _days(begin, end, site.zone):
                 found = store.coverage.gaps(camera, start, stop)
@@ -151,7 +151,7 @@ def check_store(
 ) -> None:
     """Check that evidence files and the rows of the database agree."""
     site = open_site(file)
-    with open_store(site, file) as store:
+    with open_store(site) as store:
         report = store.upkeep.check(at=now(), repair=repair, whole=whole)
     wrong = {"missing": report.missing, "damaged": report.damaged, "orphans": report.orphans}
     if as_json:

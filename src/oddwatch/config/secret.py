@@ -33,6 +33,14 @@ class Surroundings:
     secrets: bool = True
 
 
+def in_folder(path: str, info: ValidationInfo) -> str:
+    """A path of the file, as seen from the folder that the process runs in. Raises ValueError."""
+    if not path or "\0" in path:
+        raise ValueError("a path is not empty")
+    around = info.context if isinstance(info.context, Surroundings) else Surroundings()
+    return str(around.folder / path)
+
+
 def _resolve(value: Any, info: ValidationInfo) -> SecretStr:
     return _resolved(value, info, needed=False)
 

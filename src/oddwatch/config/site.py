@@ -13,16 +13,16 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from oddwatch.addresses import is_private, is_url, scheme_of
 from oddwatch.config.reading import Problem, raise_first, read_model, wrong_at
-from oddwatch.config.secret import NeededSecret, Secret, Surroundings
+from oddwatch.config.secret import NeededSecret, Secret, Surroundings, in_folder
 from oddwatch.errors import MissingExtraError
 
 try:
-    from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+    from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 except ImportError as error:
     raise MissingExtraError("a site file", "pydantic", "watch") from error
 
@@ -58,13 +58,16 @@ def _address(value: SecretStr, schemes: tuple[str, ...], what: str) -> SecretStr
     return value
 
 
-def _camera_address(value: SecretStr) -> SecretStr:
+def _camera_address(value: SecretStr, info: ValidationInfo) -> SecretStr:
     address = value.get_secret_value()
     if is_url(address):
-        return _address(value, CAMERA_SCHEMES, "the address of a camera")
+        value = _address(value, CAMERA_SCHEMES, "the address of a camera")
+        if scheme_of(address) != "file":
+            return value
+        address = unquote(urlsplit(address).path)
     if address.startswith("-") or "\0" in address:  # nothing may take it for an option
         raise ValueError("a path does not begin with -: write ./-...")
-    return value
+    return SecretStr(in_folder(address, info) if address else "")
 
 
 def _webhook_address(value: SecretStr) -> SecretStr:
@@ -163,18 +166,21 @@ class Learn(Section):
 
 class Camera(Section):
     """One view. url: an address, a device such as /dev/video0, or a file or folder that is replayed. detector: a folder
-    made by `oddwatch learn`; without one it learns its own. schedule: when it is watched, always without.
-    alerts: names of sinks, all of them without.
+    made by `oddwatch learn`; without one it learns its own. stall_seconds: without a picture, until it connects again.
+    replay_fps: of a folder of numbered pictures. schedule: when it is watched, always without. alerts: names of sinks,
+    all of them without.
     """
 
     name: Name
     url: Annotated[Secret, AfterValidator(_camera_address)]
-    detector: str | None = None
+    detector: Annotated[str, AfterValidator(in_folder)] | None = None
     learn: Learn | None = None
     fps: float = Field(default=10.0, gt=0, le=120)
     resolution: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     transport: Literal["tcp", "udp"] = "tcp"
+    stall_seconds: float = Field(default=5.0, gt=0, le=60)
     replay: Literal["real-time", "fast"] = "real-time"
+    replay_fps: float | None = Field(default=None, gt=0, le=240)
     zones: list[Zone] = []
     masks: list[Polygon] = []
     schedule: list[Hours] = []
@@ -270,7 +276,7 @@ class Storage(Section):
     keep_gb, keep_free_gb: 1e9 bytes of all evidence at most, and that stay free on the disk.
     """
 
-    folder: str = "store"
+    folder: Annotated[str, AfterValidator(in_folder)] = Field(default="store", validate_default=True)
     database: Annotated[NeededSecret, AfterValidator(_database_address)] | None = None
     keep_days: float = Field(default=30.0, gt=0)
     keep_gb: float = Field(default=20.0, gt=0)
@@ -286,7 +292,7 @@ class Site(Section):
     timezone: Annotated[str, AfterValidator(_zone_of_time)] | None = None
     cameras: list[Camera] = Field(min_length=1)
     alerts: Alerts = Alerts()
-    storage: Storage = Storage()
+    storage: Storage = Field(default_factory=dict, validate_default=True)  # so that its folder begins where the file is
 
     @model_validator(mode="after")
     def _names(self) -> Site:

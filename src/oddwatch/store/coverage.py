@@ -56,16 +56,19 @@ class Coverage:
         self._database.write(work, guard=guard)
 
     def gaps(self, camera: str, since: datetime, until: datetime) -> list[Gap]:
-        """When it was not observed, in order, each with its reason. Raises StoreError."""
+        """When it was not observed, in order, each with its reason. What was told to be a gap is one, also inside of a
+        stretch that was told to be observed. Raises StoreError.
+        """
         query = (
             select(_ROWS.start, _ROWS.end, _ROWS.observed, _ROWS.reason)
             .join_from(tables.intervals, tables.cameras)
             .where(tables.cameras.c.name == camera, _ROWS.end > since, _ROWS.start < until)
         )
         rows = self._database.read(lambda connection: [tuple(row) for row in connection.execute(query)])
-        seen = [(start, end) for start, end, observed, _ in rows if observed]
         told = sorted((start, end, reason) for start, end, observed, reason in rows if not observed)
-        return [gap for hole in _holes(seen, since, until) for gap in _explained(hole, told)]
+        known = [(start, end) for start, end, _, _ in rows]
+        untold = [(start, end, NOT_WATCHED) for start, end in _holes(known, since, until)]
+        return list(_in_order(sorted([*told, *untold]), since, until))
 
     def last(self, camera: str) -> datetime | None:
         """Until when it was observed, as far as is known. Raises StoreError."""
@@ -78,10 +81,11 @@ class Coverage:
 
 
 def _holes(
-    seen: Sequence[tuple[datetime, datetime]], since: datetime, until: datetime
+    known: Sequence[tuple[datetime, datetime]], since: datetime, until: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
+    """What no stretch covers."""
     reached = since
-    for start, end in sorted(seen):
+    for start, end in sorted(known):
         if start > reached:
             yield reached, min(start, until)
         reached = max(reached, end)
@@ -89,16 +93,11 @@ def _holes(
         yield reached, until
 
 
-def _explained(hole: tuple[datetime, datetime], told: Sequence[tuple[datetime, datetime, str]]) -> Iterator[Gap]:
-    """The parts of a hole with the reason that was told for each; nobody's are `NOT_WATCHED`."""
-    reached, until = hole
-    for start, end, reason in told:
+def _in_order(gaps: Sequence[tuple[datetime, datetime, str]], since: datetime, until: datetime) -> Iterator[Gap]:
+    """Without overlaps: what was told first counts."""
+    reached = since
+    for start, end, reason in gaps:
         start, end = max(start, reached), min(end, until)
-        if start >= end:
-            continue
-        if start > reached:
-            yield Gap(reached, start, NOT_WATCHED)
-        yield Gap(start, end, reason)
-        reached = end
-    if reached < until:
-        yield Gap(reached, until, NOT_WATCHED)
+        if start < end:
+            yield Gap(start, end, reason)
+            reached = end

@@ -77,7 +77,7 @@ class Events:
                 note="",
             )
             for one in evidence:
-                add_evidence(connection, made, one, at)
+                put_evidence(connection, made, one, at)
             for sink in alert:
                 add_alert(connection, sink, kind="event", key=f"{event.uid}.{sink}", at=at, event_id=made)
             return made
@@ -107,14 +107,10 @@ class Events:
         self._change(event, values, guard)
 
     def attach(self, event: int, evidence: Evidence, *, guard: Guard, at: datetime) -> None:
-        """Evidence that came later, such as the clip. Raises StoreError, LockLostError."""
-
-        def work(connection: Connection) -> None:
-            known = select(tables.evidence.c.id).where(tables.evidence.c.path == evidence.path)
-            if connection.execute(known).scalar() is None:
-                add_evidence(connection, event, evidence, at)
-
-        self._database.write(work, guard=guard)
+        """Evidence that came later, such as the clip, or a file that was written anew. Raises StoreError,
+        LockLostError.
+        """
+        self._database.write(lambda connection: put_evidence(connection, event, evidence, at), guard=guard)
 
     def label(self, event: int, label: Label | None, *, at: datetime, note: str = "") -> StoredEvent:
         """What a person says of it; None takes it back. Raises UsageError, StoreError."""
@@ -135,6 +131,11 @@ class Events:
         if not found:
             raise _no_event(event)
         return found[0]
+
+    def numbered(self, uid: str) -> int | None:
+        """The id of the event with this uid, None when it was not recorded. Raises StoreError."""
+        query = select(tables.events.c.id).where(tables.events.c.uid == uid)
+        return self._database.read(lambda connection: connection.execute(query).scalar())
 
     def find(
         self,
@@ -186,18 +187,26 @@ class Events:
         return self._database.read(work)
 
     def find_blind(
-        self, camera: str, kind: str, *, guard: Guard, start: datetime, alert: Collection[str], detail: dict[str, Any]
+        self,
+        camera: str,
+        kind: str,
+        *,
+        guard: Guard,
+        start: datetime,
+        alert: Collection[str],
+        detail: dict[str, Any],
+        uid: str | None = None,
     ) -> int:
-        """Commit that a camera does not see as it should, and an alert for each sink. The id; that of before while one
-        of the same kind lasts. Raises StoreError, LockLostError.
+        """Commit that a camera does not see as it should, and an alert for each sink. The id; that of before for a uid
+        that is known, or while one of the same kind lasts. Raises StoreError, LockLostError.
         """
-        uid = new_uid()
+        uid = uid or new_uid()
 
         def work(connection: Connection) -> int:
             rows = tables.findings.c
             number = camera_id(connection, camera)
-            lasts = select(rows.id).where(rows.camera_id == number, rows.kind == kind, rows.end.is_(None))
-            if (found := connection.execute(lasts).scalar()) is not None:
+            lasts = (rows.camera_id == number) & (rows.kind == kind) & rows.end.is_(None)
+            if (found := connection.execute(select(rows.id).where(lasts | (rows.uid == uid))).scalar()) is not None:
                 return int(found)
             made = insert(connection, tables.findings, uid=uid, camera_id=number, kind=kind, start=start, detail=detail)
             for sink in alert:
@@ -206,11 +215,17 @@ class Events:
 
         return self._database.write(work, guard=guard)
 
-    def end_finding(self, finding: int, *, guard: Guard, end: datetime) -> None:
-        """It is over. Raises StoreError, LockLostError."""
+    def end_blind(self, camera: str, kind: str | None, *, guard: Guard, end: datetime) -> None:
+        """What was found of this kind is over; None: all that was found. Raises StoreError, LockLostError."""
         rows = tables.findings.c
-        statement = update(tables.findings).where(rows.id == finding, rows.end.is_(None)).values(end=end)
-        self._database.write(lambda connection: connection.execute(statement), guard=guard)
+
+        def work(connection: Connection) -> None:
+            statement = update(tables.findings).where(
+                rows.camera_id == camera_id(connection, camera), rows.end.is_(None)
+            )
+            connection.execute((statement if kind is None else statement.where(rows.kind == kind)).values(end=end))
+
+        self._database.write(work, guard=guard)
 
     def findings(
         self, *, camera: str | None = None, since: datetime | None = None, lasting: bool = False, id: int | None = None
@@ -274,10 +289,16 @@ class Events:
         )
 
 
-def add_evidence(connection: Connection, event: int, evidence: Evidence, at: datetime) -> None:
+def put_evidence(connection: Connection, event: int, evidence: Evidence, at: datetime) -> None:
     """A row for a file that lies on the disk already."""
-    values = {"kind": evidence.kind, "path": evidence.path, "bytes": evidence.bytes, "sha256": evidence.sha256}
-    insert(connection, tables.evidence, event_id=event, added_at=at, **values)
+    rows = tables.evidence.c
+    values = {"kind": evidence.kind, "bytes": evidence.bytes, "sha256": evidence.sha256, "added_at": at}
+    known = connection.execute(select(rows.id).where(rows.path == evidence.path)).scalar()
+    if known is None:
+        insert(connection, tables.evidence, event_id=event, path=evidence.path, **values)
+    else:
+        values |= {"removed_at": None, "removed_because": None}
+        connection.execute(update(tables.evidence).where(rows.id == known).values(values))
 
 
 def add_alert(connection: Connection, sink: str, *, kind: str, key: str, at: datetime, **of: int) -> int:

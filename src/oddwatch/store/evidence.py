@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from oddwatch.errors import OddwatchError, StoreError
@@ -19,54 +18,63 @@ _HOME = "evidence"
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _UID = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(rf"({_UID.pattern})-({_KIND.pattern}){_SUFFIX.pattern}")
-_INCOMING = ".incoming-"
+_NAME = re.compile(rf"{_HOME}/[^/]+/({_UID.pattern})/({_KIND.pattern}){_SUFFIX.pattern}")
 
 
 class EvidenceFiles:
-    """evidence/CAMERA/YEAR-MONTH-DAY/UID-KIND.SUFFIX below the store's folder."""
+    """evidence/CAMERA/UID/KIND.SUFFIX below the store's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, camera: str, uid: str, kind: str, suffix: str, data: bytes | Path, *, at: datetime) -> Evidence:
-        """Keep a file of an event, on the disk when this returns. data: its bytes, or a file made at `incoming`, which
-        is moved. at: when the event started. Raises StoreError: the disk is full, read-only...; nothing stays behind.
+    def place(self, camera: str, uid: str, kind: str, suffix: str) -> Path:
+        """Where to write a file of an event, for what writes it itself, whole or not at all; `describe` then has it on
+        the disk. Its folder is made. Raises StoreError.
         """
-        relative = self._relative(camera, uid, kind, suffix, at)
-        path = self.path(relative)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(data, Path):
-                with data.open("rb+") as file:
-                    os.fsync(file.fileno())
-                    digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
-                os.replace(data, path)
-            else:
-                write_bytes(path, data)
-                digest, size = hashlib.sha256(data).hexdigest(), len(data)
-            sync_folder(path.parent)
-        except OSError as error:
-            if isinstance(data, Path):
-                data.unlink(missing_ok=True)
-            raise StoreError(f"{path} cannot be written: {error.strerror} (free some space)") from error
-        return Evidence(kind, relative, size, digest)
-
-    def incoming(self, camera: str, uid: str, kind: str, suffix: str, *, at: datetime) -> Path:
-        """Where to make a file that is then given to `write`: beside its place. Raises StoreError."""
-        path = self.path(self._relative(camera, uid, kind, suffix, at))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{path.parent} cannot be made: {error.strerror} (free some space)") from error
-        return path.with_name(f"{_INCOMING}{path.name}")
-
-    def _relative(self, camera: str, uid: str, kind: str, suffix: str, at: datetime) -> str:
         require_name(camera)
         for pattern, part in ((_UID, uid), (_KIND, kind), (_SUFFIX, suffix)):
             if not pattern.fullmatch(part):
                 raise StoreError(f"{part[:80]!r} cannot be part of the name of an evidence file")
-        return f"{_HOME}/{camera}/{at.astimezone(UTC):%Y-%m-%d}/{uid}-{kind}{suffix}"
+        path = self.path(f"{_HOME}/{camera}/{uid}/{kind}{suffix}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path.parent} cannot be made: {error.strerror} (free some space)") from error
+        return path
+
+    def write(self, camera: str, uid: str, kind: str, suffix: str, data: bytes) -> Evidence:
+        """Keep a file of an event, on the disk when this returns. Raises StoreError: the disk is full, read-only...;
+        nothing stays behind.
+        """
+        path = self.place(camera, uid, kind, suffix)
+        try:
+            write_bytes(path, data)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror} (free some space)") from error
+        return self.describe(path)
+
+    def describe(self, file: Path | str) -> Evidence:
+        """A file that lies in its place, as its row is to be; it is on the disk when this returns. file: a path, or
+        what a row would call it. Raises StoreError.
+        """
+        path = self.path(file) if isinstance(file, str) else file
+        try:
+            relative = path.relative_to(self.folder).as_posix()
+            self.path(relative)
+        except ValueError:
+            raise StoreError(f"{path} is no evidence file: it is not in {self.folder}") from None
+        parsed = self.parse(relative)
+        if parsed is None:
+            raise StoreError(f"{relative} has no name of an evidence file")
+        try:
+            with path.open("rb") as data:
+                os.fsync(data.fileno())
+                digest, size = hashlib.file_digest(data, "sha256").hexdigest(), data.tell()
+            for folder in path.parents[:2]:
+                sync_folder(folder)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        return Evidence(parsed[1], relative, size, digest)
 
     def path(self, relative: str) -> Path:
         """The file of a row. Raises StoreError when it would lie outside of the store's folder, whatever the row says
@@ -131,16 +139,5 @@ class EvidenceFiles:
 
     def parse(self, relative: str) -> tuple[str, str] | None:
         """(uid, kind) that a file's name says; None for a name that no evidence has."""
-        found = _NAME.fullmatch(PurePosixPath(relative).name)
+        found = _NAME.fullmatch(relative)
         return (found[1], found[2]) if found else None
-
-    def describe(self, relative: str) -> Evidence:
-        """A file without a row, as its row would be. Raises StoreError."""
-        path = self.path(relative)
-        parsed = self.parse(relative)
-        if parsed is None:
-            raise StoreError(f"{relative} has no name of an evidence file")
-        try:
-            return Evidence(parsed[1], relative, path.stat().st_size, sha256_of(path))
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror}") from error

@@ -153,6 +153,6 @@ intervals = _table(
     Column("start", UtcTime, nullable=False),
     Column("end", UtcTime, nullable=False),
     Column("observed", Boolean, nullable=False),
-    Column("reason", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
     Index(None, "camera_id", "start"),
 )

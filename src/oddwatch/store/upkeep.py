@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, Update, func, select, update
 from oddwatch.errors import LockedError, StoreError
 from oddwatch.store import tables
 from oddwatch.store.database import Database, Guard
-from oddwatch.store.events import add_evidence, as_evidence
+from oddwatch.store.events import as_evidence, put_evidence
 from oddwatch.store.evidence import EvidenceFiles
 from oddwatch.store.locks import take_lock
 from oddwatch.store.records import CheckReport, Evidence, Recovered, Removed
@@ -34,9 +34,14 @@ class Upkeep:
     def recover(self, camera: str, guard: Guard, *, at: datetime) -> Recovered:
         """After a start, under the camera's lock: events that were left open become `interrupted`, rows whose file is
         gone say so, files whose event is there get their row, half-written ones go. Files of no event stay: with
-        another database in an old folder that would be all of them. Raises StoreError.
+        another database in an old folder that would be all of them. Findings that lasted are over: what watches from
+        now on finds them again. Raises StoreError.
         """
-        interrupted = self._database.write(lambda connection: _interrupt(connection, camera), guard=guard)
+        for event, one in self._of_open(camera):
+            if self._files.path(one.path).exists():  # it may have been written anew before its row was
+                found = self._files.describe(one.path)
+                self._database.write(partial(put_evidence, event=event, evidence=found, at=at), guard=guard)
+        interrupted = self._database.write(lambda connection: _interrupt(connection, camera, at), guard=guard)
         missing = [one.path for one in self._rows(camera) if not self._files.path(one.path).exists()]
         self._mark(missing, "the file was missing", at, guard)
         adopted, removed, unknown = self._reconcile(camera, guard, at)
@@ -90,6 +95,19 @@ class Upkeep:
             )
         return self._database.read(lambda c: [as_evidence(row) for row in c.execute(query).mappings()])
 
+    def _of_open(self, camera: str) -> list[tuple[int, Evidence]]:
+        """(event, evidence) of events that last."""
+        rows = tables.events.c
+        query = (
+            select(tables.evidence)
+            .join(tables.events, rows.id == _ROWS.event_id)
+            .join(tables.cameras)
+            .where(tables.cameras.c.name == camera, rows.state == "open", _ROWS.removed_at.is_(None))
+        )
+        return self._database.read(
+            lambda c: [(int(row["event_id"]), as_evidence(row)) for row in c.execute(query).mappings()]
+        )
+
     def _orphans(self, camera: str) -> list[str]:
         known = {one.path for one in self._rows(camera)}
         return [path for path in self._files.of(camera) if path not in known]
@@ -117,7 +135,7 @@ class Upkeep:
         def work(connection: Connection) -> bool:
             if connection.execute(select(_ROWS.id).where(_ROWS.path == path)).scalar() is not None:
                 return False
-            add_evidence(connection, event, self._files.describe(path), at)
+            put_evidence(connection, event, self._files.describe(path), at)
             return True
 
         return self._database.write(work, guard=guard)
@@ -200,8 +218,11 @@ def _execute(connection: Connection, statement: Update) -> None:
     connection.execute(statement)
 
 
-def _interrupt(connection: Connection, camera: str) -> int:
+def _interrupt(connection: Connection, camera: str, at: datetime) -> int:
     whose = select(tables.cameras.c.id).where(tables.cameras.c.name == camera).scalar_subquery()
+    lasting = tables.findings.c
+    over = update(tables.findings).where(lasting.camera_id == whose, lasting.end.is_(None))
+    connection.execute(over.values(end=at))
     rows = tables.events.c
     statement = update(tables.events).where(rows.camera_id == whose, rows.state == "open")
     return connection.execute(statement.values(state="interrupted")).rowcount

@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("start", sa.DateTime(timezone=True), nullable=False),
         sa.Column("end", sa.DateTime(timezone=True), nullable=False),
         sa.Column("observed", sa.Boolean(), nullable=False),
-        sa.Column("reason", sa.String(length=80), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["camera_id"], ["cameras.id"], name=op.f("fk_intervals_camera_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_intervals")),
     )
