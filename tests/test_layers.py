@@ -52,6 +52,7 @@ EVERYONE_MAY_IMPORT = {"errors"}
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
 ON_DEMAND = {
+    "apprise",
     "fsspec",
     "huggingface_hub",
     "jinja2",
@@ -62,6 +63,9 @@ ON_DEMAND = {
     "onnx",
     "onnxruntime",
     "openvino",
+    "paho",
+    "prometheus_client",
+    "psycopg",
     "torch",
     "torchvision",
     "transformers",

@@ -129,7 +129,7 @@ def test_a_command_that_looks_needs_the_secrets_of_the_database_alone(tmp_path: 
         ("https://hooks.example", "http://localhost:80", "localhost is a private address"),
         ("key.txt", "none.txt", "none.txt cannot be read: No such file or directory"),
         ("{file: key.txt}", "12345", "alerts.sinks[0].secret: it must be text (in quotes if it is a number)"),
-        ("Europe/Berlin", "Berlin/Europe", "line 2: timezone: 'Berlin/Europe' is no time zone"),
+        ("Europe/Berlin", "Berlin/Europe", "line 2: timezone: 'Berlin...' is no time zone"),
         ("postgresql://", "mysql://", "line 20: storage.database: a database is sqlite://... or postgresql://..."),
         ("detector: detectors/yard", "detector: a, learn: {}", "line 12: cameras[1]: give detector or learn, not both"),
         ("cameras:", "cameras: rtsp://a:hidden@b\nx:", "line 3: cameras is text: it must be a list"),
@@ -188,6 +188,23 @@ def test_hours_belong_to_the_day_they_begin_on(start: str, end: str, inside: lis
     hours = Hours.model_validate({"days": ["mon"], "from": start, "to": end})
     assert all(hours.hold(datetime.fromisoformat(one)) for one in inside)
     assert not any(hours.hold(datetime.fromisoformat(one)) for one in outside)
+
+
+def test_no_damage_to_a_file_shows_a_secret_or_breaks_the_reader(tmp_path: Path) -> None:
+    draw = random.Random(5)
+    text = GOOD.replace("${CAMERA}@10", "hidden@10").replace("tgram://123:${TOKEN}", "tgram://123:hidden")
+    text = text.replace('password: "${CAMERA}"', "password: hidden")
+    said = []
+    for _ in range(150):
+        start = draw.randrange(len(text))
+        put = draw.choice(["", "x", ":", "\n", "[", "{", "\t", "'", "- "])
+        damaged = text[:start] + put + text[start + draw.randint(0, 9) :]
+        try:
+            read_site(write(tmp_path, damaged), environment=ENVIRONMENT)
+        except UsageError as error:
+            said.append(str(error))
+    assert len(said) > 50
+    assert [one for one in said if "hidden" in one] == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Annotated
 
@@ -16,6 +18,19 @@ from oddwatch.errors import UsageError
 _DAY = timedelta(days=1)
 
 
+@dataclass(frozen=True)
+class _Camera:
+    """How one is. coverage: share of the last 24 hours."""
+
+    name: str
+    url: str
+    last_observed: datetime | None
+    coverage: float
+    events: int
+    blind: list[str]
+    detector: str | None
+
+
 def status(file: SiteFile, as_json: AsJson = False) -> None:
     """Show how cameras, alerts and storage are."""
     site = open_site(file)
@@ -23,40 +38,35 @@ def status(file: SiteFile, as_json: AsJson = False) -> None:
     with open_store(site) as store:
         events = store.events.count(since=moment - _DAY)
         alerts = store.alerts.counts()
-        kept = store.upkeep.bytes_kept()
-        free = shutil.disk_usage(store.folder).free
-        shown = store.shown
+        kept, shown = store.upkeep.bytes_kept(), store.shown
+        free = shutil.disk_usage(store.folder).free if store.folder.is_dir() else None
         cameras = []
         for camera in site.cameras:
             gaps = store.coverage.gaps(camera.name, moment - _DAY, moment)
             unobserved = sum((gap.end - gap.start for gap in gaps), timedelta())
             detectors = store.events.detectors(camera.name)
             cameras.append(
-                {
-                    "camera": camera.name,
-                    "url": display_name(camera.url.get_secret_value()),
-                    "last_observed": store.coverage.last(camera.name),
-                    "coverage_24h": round(1 - unobserved / _DAY, 4),
-                    "events_24h": events.get(camera.name, 0),
-                    "blind": [found.kind for found in store.events.findings(camera=camera.name, lasting=True)],
-                    "detector": detectors[0].version if detectors else None,
-                }
+                _Camera(
+                    camera.name,
+                    display_name(camera.url.get_secret_value()),
+                    store.coverage.last(camera.name),
+                    1 - unobserved / _DAY,
+                    events.get(camera.name, 0),
+                    [found.kind for found in store.events.findings(camera=camera.name, lasting=True)],
+                    detectors[0].version if detectors else None,
+                )
             )
     if as_json:
-        for one in cameras:
-            last = one["last_observed"]
-            one["last_observed"] = last.isoformat() if isinstance(last, datetime) else None
-        storage = {"database": shown, "evidence_bytes": kept, "free_bytes": free}
-        print_json({"site": site.name, "cameras": cameras, "alerts": alerts, "storage": storage})
+        _status_json(site.name, cameras, alerts, {"database": shown, "evidence_bytes": kept, "free_bytes": free})
         return
     rows = [
         [
-            str(one["camera"]),
-            local(one["last_observed"], site.zone) if isinstance(one["last_observed"], datetime) else "never",
-            f"{one['coverage_24h']:.1%}",
-            str(one["events_24h"]),
-            ", ".join(map(str, one["blind"])) if isinstance(one["blind"], list) and one["blind"] else "-",
-            str(one["detector"] or "-"),
+            one.name,
+            "never" if one.last_observed is None else local(one.last_observed, site.zone),
+            f"{one.coverage:.1%}",
+            str(one.events),
+            ", ".join(one.blind) or "-",
+            one.detector or "-",
         ]
         for one in cameras
     ]
@@ -66,7 +76,26 @@ def status(file: SiteFile, as_json: AsJson = False) -> None:
     counts = [[sink, *(str(found.get(state, 0)) for state in states)] for sink, found in sorted(alerts.items())]
     if counts:
         print_table("Alerts", ("sink", *states), counts, numbers=states)
-    print(f"Evidence: {kept / 1e9:.2f} of {site.storage.keep_gb:g} GB, {free / 1e9:.1f} GB free. Database: {shown}")
+    space = "" if free is None else f", {free / 1e9:.1f} GB free"
+    print(f"Evidence: {kept / 1e9:.2f} of {site.storage.keep_gb:g} GB{space}. Database: {shown}")
+
+
+def _status_json(
+    site: str, cameras: Sequence[_Camera], alerts: Mapping[str, Mapping[str, int]], storage: Mapping[str, object]
+) -> None:
+    rows = [
+        {
+            "camera": one.name,
+            "url": one.url,
+            "last_observed": None if one.last_observed is None else one.last_observed.isoformat(),
+            "coverage_24h": round(one.coverage, 4),
+            "events_24h": one.events,
+            "blind": one.blind,
+            "detector": one.detector,
+        }
+        for one in cameras
+    ]
+    print_json({"site": site, "cameras": rows, "alerts": alerts, "storage": storage})
 
 
 def coverage(

@@ -26,7 +26,7 @@ except ImportError as error:
 
 _M = TypeVar("_M", bound=BaseModel)
 _Place = tuple[int | str, ...]
-_SHOWN = 60
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Problem:
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         if isinstance(node, yaml.MappingNode):
-            seen: dict[Any, int] = {}
+            seen: dict[str, int] = {}
             for key, _ in node.value:
-                if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value!r} is here twice, first in line {seen[key.value]}", key.start_mark
-                    )
-                if isinstance(key.value, str):
-                    seen[key.value] = key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                    continue
+                if key.value in seen:
+                    said = f"{shown(key.value)} is here twice, first in line {seen[key.value]}"
+                    raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
+                seen[key.value] = key.start_mark.line + 1
         made: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
         return made
 
@@ -75,8 +75,8 @@ def read_model(path: Path, model: type[_M], context: Any) -> tuple[_M | None, li
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         found = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:  # its own text shows the line, which may hold a password
@@ -85,8 +85,6 @@ def read_model(path: Path, model: type[_M], context: Any) -> tuple[_M | None, li
         return None, [Problem(mark and mark.line + 1, f"this is no YAML: {said}")]
     except yaml.YAMLError:
         return None, [Problem(None, "this is no YAML: it holds characters that YAML does not allow")]
-    finally:
-        loader.dispose()
     if not isinstance(found, dict):
         return None, [Problem(None, f"the file holds no keys: it has {', '.join(_keys(model))}")]
     try:
@@ -121,7 +119,9 @@ def _problem(error: Any, root: Any, model: type[BaseModel]) -> Problem:
     if kind == "extra_forbidden":
         allowed = _allowed_keys(model, error["loc"][:-1])
         whose = _dotted(place[:-1]) or "the file"
-        return Problem(line, f"unknown key {key!r}{_meant(str(place[-1]), allowed)}: {whose} has {', '.join(allowed)}")
+        return Problem(
+            line, f"unknown key {shown(key)}{_meant(str(place[-1]), allowed)}: {whose} has {', '.join(allowed)}"
+        )
     if kind == "missing":
         return Problem(line, f"{key} is missing: give a value for it")
     if kind == "value_error":
@@ -129,7 +129,9 @@ def _problem(error: Any, root: Any, model: type[BaseModel]) -> Problem:
     if kind == "union_tag_invalid":
         allowed = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
         arrived = error["ctx"]["tag"]
-        return Problem(line, f"{key}.kind is {arrived!r}{_meant(arrived, allowed)}: it must be {', '.join(allowed)}")
+        return Problem(
+            line, f"{key}.kind is {shown(arrived)}{_meant(arrived, allowed)}: it must be {', '.join(allowed)}"
+        )
     if kind == "union_tag_not_found":
         return Problem(line, f"{key}.kind is missing: give a value for it")
     must = said.replace("Input should be ", "it must be ").replace("valid ", "").replace("a dictionary", "a section")
@@ -140,6 +142,17 @@ def _problem(error: Any, root: Any, model: type[BaseModel]) -> Problem:
     if kind == "literal_error" and isinstance(value, str):
         hint = _meant(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     return Problem(line, f"{key} is {_arrived(kind, value)}{hint}: {must}")
+
+
+def shown(text: str) -> str:
+    """What arrived, for a message: in quotes, and cut where it could be an address that lost its beginning.
+
+    >>> shown("webhok"), shown("webhok https://me:pw@host/x")
+    ("'webhok'", "'webhok...'")
+    """
+    if len(text) <= _SHOWN and not re.search(r"[/@]", text):
+        return repr(text)
+    return repr(re.split(r"[^\w-]", text)[0][:12] + "...")
 
 
 def _meant(arrived: str, allowed: Sequence[str]) -> str:
@@ -156,7 +169,7 @@ def _arrived(kind: str, value: Any) -> str:
     if isinstance(value, str):
         if kind in ("model_type", "model_attributes_type", "dict_type", "list_type", "tuple_type"):
             return "text"  # it may be an address in a place for a section
-        return repr(host_only(value) if is_url(value) else value[:_SHOWN])
+        return repr(host_only(value)) if is_url(value) else shown(value)
     return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from oddwatch.addresses import is_private, is_url, scheme_of
-from oddwatch.config.reading import Problem, raise_first, read_model, wrong_at
+from oddwatch.config.reading import Problem, raise_first, read_model, shown, wrong_at
 from oddwatch.config.secret import NeededSecret, Secret, Surroundings, in_folder
 from oddwatch.errors import MissingExtraError
 
@@ -41,7 +41,7 @@ class Section(BaseModel):
 
 def _name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", text):
-        raise ValueError(f"a name has small letters, digits, - and _, 63 at most, got {text[:80]!r}")
+        raise ValueError(f"a name has small letters, digits, - and _, 63 at most, got {shown(text)}")
     return text
 
 
@@ -99,7 +99,7 @@ def _database_address(value: SecretStr) -> SecretStr:
 
 def _clock(text: str) -> str:
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", text):
-        raise ValueError(f"a time of day is HH:MM from 00:00 to 24:00, got {text[:20]!r}")
+        raise ValueError(f"a time of day is HH:MM from 00:00 to 24:00, got {shown(text)}")
     return text
 
 
@@ -115,7 +115,7 @@ def _zone_of_time(name: str) -> str:
     try:
         ZoneInfo(name)
     except (OSError, ValueError, LookupError):
-        raise ValueError(f"{name[:40]!r} is no time zone, such as Europe/Berlin") from None
+        raise ValueError(f"{shown(name)} is no time zone, such as Europe/Berlin") from None
     return name
 
 
@@ -309,7 +309,7 @@ class Site(Section):
                     close = difflib.get_close_matches(name, sinks, n=1)
                     hint = f", did you mean {close[0]!r}?" if close else ""
                     allowed = f"it must be {', '.join(sinks)}" if sinks else "alerts.sinks is empty"
-                    raise wrong_at(("cameras", index, "alerts", number), f"{name[:60]!r} is no sink{hint}: {allowed}")
+                    raise wrong_at(("cameras", index, "alerts", number), f"{shown(name)} is no sink{hint}: {allowed}")
         return self
 
     @property

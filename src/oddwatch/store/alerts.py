@@ -16,6 +16,8 @@ from oddwatch.store.records import Alert, new_uid
 _ROWS = tables.alerts.c
 _NAMES = tuple(name for name in Alert.__dataclass_fields__)
 
+_MOST = 1000
+
 
 class Alerts:
     """The alerts of a store. Everything here may be done twice."""
@@ -24,9 +26,12 @@ class Alerts:
         self._database = database
 
     def waiting(self, sink: str) -> list[Alert]:
-        """What is to be sent, the least tried first, then the oldest. Raises StoreError."""
+        """What is to be sent, the least tried first, then the oldest; a thousand at most. Raises StoreError."""
         query = (
-            select(tables.alerts).where(_ROWS.sink == sink, _ROWS.state == "waiting").order_by(_ROWS.attempts, _ROWS.id)
+            select(tables.alerts)
+            .where(_ROWS.sink == sink, _ROWS.state == "waiting")
+            .order_by(_ROWS.attempts, _ROWS.id)
+            .limit(_MOST)
         )
         return self._found(query)
 

@@ -54,6 +54,11 @@ class Database:
         self.shown = display_name(address)
         self._clean = Redactor([address])
         self._patience_seconds, self._pause = patience_seconds, pause
+        if create:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(f"{folder} cannot be made: {error.strerror} (choose another folder)") from error
         if self.postgres:
             self.engine = create_engine(
                 url.set(drivername="postgresql+psycopg"),
@@ -77,10 +82,6 @@ class Database:
         path = Path(name)
         if not create and not path.is_file():
             raise StoreError(f"there is no store at {path}: oddwatch watch begins one")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{path.parent} cannot be made: {error.strerror} (choose another folder)") from error
 
     def _upgrade(self, create: bool) -> None:
         found = self.read(self._version)

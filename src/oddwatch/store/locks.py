@@ -63,7 +63,13 @@ def take_lock(database: Database, folder: Path, name: str, at: datetime) -> Lock
         require_name(rest)
     elif name != "outbox":
         raise StoreError(f"a lock is camera:NAME or outbox, got {name!r}")
-    lock = Lock(database, folder, name)
+    try:
+        lock = Lock(database, folder, name)
+    except LockedError:
+        what = "alerts of this store are delivered" if name == "outbox" else f"{name} is written"
+        query = select(tables.locks.c.holder).where(tables.locks.c.name == name)
+        holder = database.read(lambda connection: connection.execute(query).scalar()) or "another process"
+        raise LockedError(f"{what} by {holder} already: stop it, or give this one another store") from None
     holder = f"{socket.gethostname()}, process {os.getpid()}"
 
     def begin(connection: Connection) -> int:
@@ -85,11 +91,6 @@ def take_lock(database: Database, folder: Path, name: str, at: datetime) -> Lock
     return lock
 
 
-def _taken(name: str, by: str) -> LockedError:
-    what = "alerts of this store are delivered" if name == "outbox" else f"{name} is written"
-    return LockedError(f"{what} by {by} already: stop it first, or give this one another store")
-
-
 class _FileHold:
     def __init__(self, path: Path, name: str) -> None:
         try:
@@ -102,7 +103,7 @@ class _FileHold:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self.release()
-            raise _taken(name, "another process") from None
+            raise LockedError(f"{name} is locked") from None
 
     def renew(self) -> None:
         """It cannot be lost."""
@@ -127,7 +128,7 @@ class _AdvisoryHold:
         connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
             if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}).scalar():
-                raise _taken(self._name, "another process")
+                raise LockedError(f"{self._name} is locked")
         except BaseException:
             connection.close()
             raise
