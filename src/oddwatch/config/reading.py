@@ -119,9 +119,9 @@ def _problem(error: Any, root: Any, model: type[BaseModel]) -> Problem:
     if kind == "extra_forbidden":
         allowed = _allowed_keys(model, error["loc"][:-1])
         whose = _dotted(place[:-1]) or "the file"
-        return Problem(
-            line, f"unknown key {shown(key)}{_meant(str(place[-1]), allowed)}: {whose} has {', '.join(allowed)}"
-        )
+        plain = re.split(r"[^\w-]", str(place[-1]))[0]  # where its colon was forgotten, the value is part of the key
+        found = _dotted((*place[:-1], plain)) + ("" if plain == place[-1] else "...")
+        return Problem(line, f"unknown key {found!r}{_meant(plain, allowed)}: {whose} has {', '.join(allowed)}")
     if kind == "missing":
         return Problem(line, f"{key} is missing: give a value for it")
     if kind == "value_error":
