@@ -192,8 +192,8 @@ def test_apprise_delivers_with_the_picture() -> None:
     with receiver() as there:
         sink = Service("phone", f"json://127.0.0.1:{there.port}/hook")
         assert sink.deliver(message(), now=NOW).how == "delivered"
-        there.status = 302
-        there.headers = {"Location": "/elsewhere"}
+        there.status = 307
+        there.headers = {"Location": f"{there.url}/elsewhere"}
         assert sink.deliver(message(), now=NOW).how == "later"
     assert len(there.requests) == 2  # the redirect was not followed
     sent = there.taken[0].json
