@@ -231,7 +231,7 @@ def test_a_read_only_disk_is_said(tmp_path: Path) -> None:
         print(len(store.events.find()))
         """,
     ).splitlines()
-    assert "cannot be written: Read-only file system" in said[0]
+    assert said[0].endswith("Read-only file system (check the disk and who may write there)")
     assert "readonly database" in said[1] or "unable to open" in said[1]
     assert said[2:] == ["2"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -39,7 +40,7 @@ class EvidenceFiles:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{path.parent} cannot be made: {error.strerror} (free some space)") from error
+            raise StoreError(f"{path.parent} cannot be made: {_trouble(error)}") from error
         return path
 
     def write(self, camera: str, uid: str, kind: str, suffix: str, data: bytes) -> Evidence:
@@ -50,7 +51,7 @@ class EvidenceFiles:
         try:
             write_bytes(path, data)
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror} (free some space)") from error
+            raise StoreError(f"{path} cannot be written: {_trouble(error)}") from error
         return self.describe(path)
 
     def describe(self, file: Path | str) -> Evidence:
@@ -83,12 +84,7 @@ class EvidenceFiles:
         parts = PurePosixPath(relative).parts
         home = Path(os.path.realpath(self.folder / _HOME))
         path = self.folder / relative
-        if (
-            ".." in parts
-            or parts[:1] != (_HOME,)
-            or "\0" in relative
-            or not Path(os.path.realpath(path)).is_relative_to(home)
-        ):
+        if parts[:1] != (_HOME,) or "\0" in relative or not Path(os.path.realpath(path)).is_relative_to(home):
             raise StoreError(f"{relative[:200]!r} is no evidence file: it leaves the folder of the store")
         return path
 
@@ -141,3 +137,9 @@ class EvidenceFiles:
         """(uid, kind) that a file's name says; None for a name that no evidence has."""
         found = _NAME.fullmatch(relative)
         return (found[1], found[2]) if found else None
+
+
+def _trouble(error: OSError) -> str:
+    """What is wrong, and the remedy."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"{error.strerror} ({'free some space' if full else 'check the disk and who may write there'})"
