@@ -5,8 +5,8 @@ Knows nothing of backbones or scores. Frames are RGB and upright, their times co
 
 from __future__ import annotations
 
-from oddwatch.addresses import display_name, is_url
 from oddwatch.video.listing import Listing, classes_by_folder, first_folder_below, list_videos, same_video
+from oddwatch.video.names import display_name, is_url
 from oddwatch.video.opening import open_video
 from oddwatch.video.prefetch import prefetch
 from oddwatch.video.sampling import frames_at, sample_clip, sample_video

@@ -19,10 +19,10 @@ from av.container import InputContainer
 from av.stream import Discard, Disposition
 from av.video.reformatter import ColorRange
 
-from oddwatch.addresses import display_name, is_url
 from oddwatch.errors import VideoError
 from oddwatch.types import FloatArray, Frame, Image, VideoInfo
 from oddwatch.video.clock import Clock
+from oddwatch.video.names import display_name, is_url
 from oddwatch.video.packets import PacketIndex, Run
 from oddwatch.video.source import Picture, VideoSource, fit
 

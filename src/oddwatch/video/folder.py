@@ -10,10 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from oddwatch.addresses import display_name
 from oddwatch.errors import UsageError, VideoError
 from oddwatch.types import FloatArray, Frame, Image, VideoInfo
-from oddwatch.video.names import is_numbered_image, is_video_file, visible_entries
+from oddwatch.video.names import display_name, is_numbered_image, is_video_file, visible_entries
 from oddwatch.video.source import Picture, VideoSource, fit
 
 _log = logging.getLogger(__name__)

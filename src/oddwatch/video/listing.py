@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oddwatch.addresses import display_name, is_url
 from oddwatch.types import Failure
-from oddwatch.video.names import is_numbered_image, is_video_file, visible_entries
+from oddwatch.video.names import display_name, is_numbered_image, is_url, is_video_file, visible_entries
 
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 

@@ -1,9 +1,12 @@
-"""What paths and names mean: extensions and natural order. Opens no video."""
+"""What paths and names mean: URLs, extensions, natural order, and names that are safe to show. Opens no video."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from oddwatch.addresses import display_name as display_name
+from oddwatch.addresses import is_url as is_url
 
 VIDEO_EXTENSIONS = frozenset(
     [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 
-from oddwatch.addresses import is_url
 from oddwatch.errors import UsageError
 from oddwatch.video.file import FileSource
 from oddwatch.video.folder import FolderSource
+from oddwatch.video.names import is_url
 from oddwatch.video.source import VideoSource
 
 

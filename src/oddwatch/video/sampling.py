@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from oddwatch.addresses import display_name, is_url
 from oddwatch.errors import UsageError, VideoError
 from oddwatch.types import Clip, FloatArray, Frame, VideoInfo
+from oddwatch.video.names import display_name, is_url
 from oddwatch.video.opening import open_video
 from oddwatch.video.source import VideoSource
 
