@@ -5,10 +5,12 @@ from __future__ import annotations
 import glob
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -57,7 +59,7 @@ class Receiver:
     def up(self, wrap: Callable[[socket.socket], socket.socket] | None = None) -> None:
         """Begin to listen: at the same port as before, if there was one."""
         self._ending.clear()
-        self._server = _Server(("127.0.0.1", self.port), _handler(self))
+        self._server = _Server(("127.0.0.1", self.port or free_port()), _handler(self))
         self.port = self._server.server_address[1]
         if wrap is not None:
             self._server.socket = wrap(self._server.socket)
@@ -127,10 +129,17 @@ def receiver(**ways: Any) -> Iterator[Receiver]:
 
 
 def free_port() -> int:
-    """A port that nobody listens to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens to, below those that the system gives to who connects: while a server is away, one of
+    its clients could else get its port.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> float:
@@ -193,17 +202,16 @@ def _listens(port: int) -> bool:
 
 
 class Postgres:
-    """A PostgreSQL server of one's own, in a folder. It does not run as root: then as the user that Debian makes."""
+    """A PostgreSQL server of one's own. It does not run as root: then as the user that Debian makes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
         assert programs, "PostgreSQL is missing: apt-get install postgresql"
-        self._bin, self._data, self.port = Path(programs[-1]), folder / "pg", free_port()
-        self._data.mkdir()
+        self._bin, self.port = Path(programs[-1]), free_port()
+        self._data = Path(
+            tempfile.mkdtemp(prefix="oddwatch-postgres-")
+        )  # not in pytest's, where only its user may look
         if os.geteuid() == 0:
-            for parent in (folder, *folder.parents):
-                if not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o011)
             shutil.chown(self._data, "postgres", "postgres")
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "oddwatch", "--no-sync", "-E", "UTF8")
 
@@ -227,7 +235,9 @@ class Postgres:
         self._control("-m", mode, "restart")
 
     def down(self) -> None:
+        """Stop it, and remove all that it held."""
         self._control("-m", "immediate", "stop")
+        shutil.rmtree(self._data)
 
     def database(self, name: str) -> str:
         """The address of a new, empty database."""

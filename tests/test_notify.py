@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import Any
 import pytest
 from receivers import free_port, kill, receiver, until
 
-from oddwatch.errors import UsageError
+from oddwatch.errors import MissingExtraError, UsageError
 from oddwatch.notify.base import Message
+from oddwatch.notify.mqtt import Mqtt
 from oddwatch.notify.services import Service
 from oddwatch.notify.webhook import Webhook
 
@@ -216,6 +218,21 @@ def test_apprise_says_why_without_the_address(caplog: pytest.LogCaptureFixture) 
     with pytest.raises(UsageError, match=r"Apprise does not take the address of sink phone, nosuch://\*\*\*") as raised:
         Service("phone", "nosuch://hunter22")
     assert "hunter22" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "make"),
+    [
+        ("apprise", "apprise", lambda: Service("phone", "json://127.0.0.1/")),
+        ("paho.mqtt.client", "paho-mqtt", lambda: Mqtt("house", "127.0.0.1", site="home", cameras=[])),
+    ],
+)
+def test_what_is_not_installed_is_named(
+    module: str, package: str, make: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf'needs {package}: pip install "oddwatch\[watch\]"'):
+        make()
 
 
 def test_the_receiver_of_the_documents_checks_signatures_and_acts_once(tmp_path: Path) -> None:

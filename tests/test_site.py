@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import re
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from oddwatch.config.secret import secrets_of
 from oddwatch.config.site import Camera, Hours, Site, WebhookSink, check_site, read_site, site_schema
 from oddwatch.errors import UsageError
 
+WATCH = Path(__file__).resolve().parent.parent / "docs" / "watch.md"
 GOOD = """\
 name: home
 timezone: Europe/Berlin
@@ -289,6 +291,19 @@ def test_the_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkey
     problems = json.loads(oddwatch("config", "check", path, "--json").out)["problems"]
     assert [one["line"] for one in problems] == [6, 20]
     assert json.loads(oddwatch("config", "schema").out)["title"] == "Site"
+
+
+def test_the_site_of_the_documents_is_sound(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k")
+    blocks = re.findall(r"```yaml\n(.*?)```", WATCH.read_text(encoding="utf-8"), re.DOTALL)
+    whole = [text for text in blocks if "cameras:" in text]
+    assert whole
+    for text in whole:
+        site = read_site(
+            write(tmp_path, text.replace("/etc/oddwatch/webhook-key", "key")),
+            environment=dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "x"),
+        )
+        assert site.cameras
 
 
 def test_the_environment_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import pytest
 from command_line import SOURCE
 from small_disk import no_file_above
 
-from oddwatch.errors import LockedError, LockLostError, StoreError, UsageError
+from oddwatch.errors import LockedError, LockLostError, MissingExtraError, StoreError, UsageError
 from oddwatch.store import Store
 from oddwatch.store import database as database_module
 from oddwatch.store.locks import Lock
@@ -352,6 +352,12 @@ def test_retention_takes_the_oldest_first_and_labelled_last(store: Store, lock: 
     assert (last.files, last.labelled, left()) == (1, 1, [])
     assert store.upkeep.check(at=at).rows == store.upkeep.bytes_kept() == 0
     assert len(store.events.find()) == 6  # what happened stays known
+    assert store.upkeep.removed(at) == {
+        "more than what is kept": 3,
+        "older than what is kept": 1,
+        "the disk was filling": 2,
+    }
+    assert store.upkeep.removed(later(7 * day)) == {}
 
 
 def test_a_store_is_opened_not_begun_by_commands_that_look(tmp_path: Path) -> None:
@@ -424,6 +430,22 @@ def test_a_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
             store.events.add_camera("door")
         other.execute("COMMIT")
     other.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("psycopg", r'a PostgreSQL store needs psycopg: pip install "oddwatch\[postgres\]"'),
+        ("alembic.config", r'a store of events needs alembic: pip install "oddwatch\[watch\]"'),
+    ],
+)
+def test_what_is_not_installed_is_named(
+    module: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    address = "postgresql://me@127.0.0.1:9/none" if module == "psycopg" else None
+    with pytest.raises(MissingExtraError, match=says):
+        Store(tmp_path, database=address, patience_seconds=0)
 
 
 def test_what_is_said_of_a_database_holds_no_password(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -267,13 +266,11 @@ def test_no_secret_is_in_a_dump_of_the_database(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    folder = tmp_path_factory.mktemp("server")
-    server = Postgres(folder)
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
     server.up()
     yield server
     server.down()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.service
@@ -300,7 +297,9 @@ def test_a_killed_process_leaves_no_lock_with_postgresql(postgres: Postgres, sta
     with Store(tmp_path / "two", database=database) as store:  # as on another machine
         with pytest.raises(LockedError, match=rf"camera:yard is written by .*, process {process.process.pid} already"):
             store.lock("camera:yard", at=NOW)
-        store.lock("camera:door", at=NOW).release()
+        many = [store.lock(f"camera:c{number}", at=NOW) for number in range(20)]  # more than a pool has connections
+        for lock in many:
+            lock.release()
         kill(process.process)
 
         def free() -> bool:
@@ -326,6 +325,20 @@ def test_who_lost_the_lock_with_the_connection_writes_no_more(postgres: Postgres
         assert len(one.events.find()) == 1
         lock.release()
         other.release()
+
+
+@pytest.mark.service
+def test_who_is_not_taken_over_keeps_the_lock_through_a_restart(postgres: Postgres, tmp_path: Path) -> None:
+    database = postgres.database("kept")
+    with Store(tmp_path, database=database) as one, Store(tmp_path, database=database) as two:
+        with one.lock("camera:yard", at=NOW) as lock:
+            postgres.restart("fast")
+            one.events.record(NewEvent("yard", NOW, NOW, NOW, 1.0), guard=lock, alert=["hook"], at=NOW)
+            with pytest.raises(LockedError):  # it was taken again before anything was written
+                two.lock("camera:yard", at=NOW)
+        two.lock("camera:yard", at=NOW).release()
+        with pytest.raises(LockLostError, match="was released"):
+            one.events.record(NewEvent("yard", NOW, NOW, NOW, 1.0), guard=lock, alert=["hook"], at=NOW)
 
 
 @pytest.mark.service

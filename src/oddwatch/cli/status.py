@@ -12,7 +12,7 @@ import typer
 
 from oddwatch.addresses import display_name
 from oddwatch.cli.opening import AsJson, Cameras, Since, SiteFile, local, now, open_site, open_store, parse_time
-from oddwatch.cli.output import print_json, print_table
+from oddwatch.cli.output import counted, print_json, print_table
 from oddwatch.errors import UsageError
 
 _DAY = timedelta(days=1)
@@ -38,7 +38,7 @@ def status(file: SiteFile, as_json: AsJson = False) -> None:
     with open_store(site) as store:
         events = store.events.count(since=moment - _DAY)
         alerts = store.alerts.counts()
-        kept, shown = store.upkeep.bytes_kept(), store.shown
+        kept, shown, removed = store.upkeep.bytes_kept(), store.shown, store.upkeep.removed(moment - _DAY)
         free = shutil.disk_usage(store.folder).free if store.folder.is_dir() else None
         cameras = []
         for camera in site.cameras:
@@ -57,7 +57,8 @@ def status(file: SiteFile, as_json: AsJson = False) -> None:
                 )
             )
     if as_json:
-        _status_json(site.name, cameras, alerts, {"database": shown, "evidence_bytes": kept, "free_bytes": free})
+        storage = {"database": shown, "evidence_bytes": kept, "free_bytes": free, "removed_24h": removed}
+        _status_json(site.name, cameras, alerts, storage)
         return
     rows = [
         [
@@ -78,6 +79,8 @@ def status(file: SiteFile, as_json: AsJson = False) -> None:
         print_table("Alerts", ("sink", *states), counts, numbers=states)
     space = "" if free is None else f", {free / 1e9:.1f} GB free"
     print(f"Evidence: {kept / 1e9:.2f} of {site.storage.keep_gb:g} GB{space}. Database: {shown}")
+    for reason, count in removed.items():
+        print(f"Removed in 24 h: {counted(count, 'file')}, {reason}.")
 
 
 def _status_json(

@@ -6,7 +6,6 @@ import itertools
 import logging
 import sqlite3
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from oddwatch.addresses import Redactor, display_name
 from oddwatch.errors import MissingExtraError, StoreError
 
 try:
-    from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+    from sqlalchemy import Connection, Engine, NullPool, create_engine, event, inspect, select, text
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 except ImportError as error:
@@ -46,8 +45,11 @@ class Database:
         pause: Callable[[float], None],
     ) -> None:
         self.postgres = address is not None and address.startswith("postgres")
-        if self.postgres and find_spec("psycopg") is None:
-            raise MissingExtraError("a PostgreSQL store", "psycopg", "postgres")
+        if self.postgres:
+            try:
+                import psycopg  # noqa: F401
+            except ImportError as error:
+                raise MissingExtraError("a PostgreSQL store", "psycopg", "postgres") from error
         if address is None:
             address = f"sqlite:///{folder / _FILE}"
         url = make_url(address)
@@ -60,12 +62,14 @@ class Database:
             except OSError as error:
                 raise StoreError(f"{folder} cannot be made: {error.strerror} (choose another folder)") from error
         if self.postgres:
-            self.engine = create_engine(
-                url.set(drivername="postgresql+psycopg"),
-                pool_pre_ping=True,
-                hide_parameters=True,
-                connect_args={"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5},
-            )
+            url = url.set(drivername="postgresql+psycopg")
+            ways: dict[str, Any] = {
+                "hide_parameters": True,
+                "connect_args": {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5},
+            }
+            self.engine = create_engine(url, pool_pre_ping=True, **ways)
+            # A connection for each lock, which is not one of those that transactions take turns with.
+            self.holding_engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **ways)
         else:
             self._prepare_sqlite(url.database, create)
             self.engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
@@ -119,6 +123,8 @@ class Database:
     def _tried(self, work: Callable[[Connection], T], options: dict[str, Any], guard: Guard | None) -> T:
         waited = 0.0
         for attempt in itertools.count():
+            if guard is not None:
+                guard.renew()
             try:
                 with self.engine.connect().execution_options(**options) as connection, connection.begin():
                     if guard is not None:
@@ -134,8 +140,6 @@ class Database:
                 seconds = min(0.05 * 2**attempt, _LONGEST_PAUSE_SECONDS)
                 self._pause(seconds)
                 waited += seconds
-                if guard is not None:
-                    guard.renew()
             except SQLAlchemyError as error:
                 raise self.failure(error) from error
         raise AssertionError
@@ -170,7 +174,7 @@ class Guard:
         raise NotImplementedError
 
     def renew(self) -> None:
-        """After the connection was lost. Raises LockLostError."""
+        """Before a transaction: the connection may have been lost since the last one. Raises LockLostError."""
         raise NotImplementedError
 
 

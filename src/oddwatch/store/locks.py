@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -115,17 +116,21 @@ class _FileHold:
 
 
 class _AdvisoryHold:
+    """May be renewed by several threads."""
+
     def __init__(self, database: Database, name: str) -> None:
         self._database, self._name = database, name
         self._key = int.from_bytes(hashlib.sha256(f"oddwatch:{name}".encode()).digest()[:8], "big", signed=True)
         self._connection: Connection | None = None
+        self._released = False
+        self._one_at_a_time = threading.Lock()
         try:
             self._take()
         except SQLAlchemyError as error:
             raise database.failure(error) from error
 
     def _take(self) -> None:
-        connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = self._database.holding_engine.connect()
         try:
             if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}).scalar():
                 raise LockedError(f"{self._name} is locked")
@@ -136,20 +141,28 @@ class _AdvisoryHold:
 
     def renew(self) -> None:
         """Raises LockLostError when another has it. Nothing happens while the server is not there."""
-        try:
-            if self._connection is not None:
-                self._connection.execute(text("SELECT 1"))
-                return
-        except SQLAlchemyError:
-            self.release()
-        try:
-            self._take()
-        except LockedError:
-            raise LockLostError(f"{self._name}: another process has taken over: this one writes no more") from None
-        except SQLAlchemyError:
-            pass  # the write itself will say so
+        with self._one_at_a_time:
+            if self._released:
+                raise LockLostError(f"{self._name} was released: nothing is written under it any more")
+            try:
+                if self._connection is not None:
+                    self._connection.execute(text("SELECT 1"))
+                    return
+            except SQLAlchemyError:
+                self._drop()
+            try:
+                self._take()
+            except LockedError:
+                raise LockLostError(f"{self._name}: another process has taken over: this one writes no more") from None
+            except SQLAlchemyError:
+                pass  # the write itself will say so
 
     def release(self) -> None:
+        with self._one_at_a_time:
+            self._released = True
+            self._drop()
+
+    def _drop(self) -> None:
         if self._connection is not None:
             self._connection.invalidate()  # the server frees it with the connection, not before
             self._connection.close()

@@ -154,6 +154,16 @@ class Upkeep:
         query = select(func.coalesce(func.sum(_ROWS.bytes), 0)).where(_ROWS.removed_at.is_(None))
         return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
+    def removed(self, since: datetime) -> dict[str, int]:
+        """How many files are gone since then, for each reason. Raises StoreError."""
+        query = (
+            select(_ROWS.removed_because, func.count())
+            .where(_ROWS.removed_at >= since)
+            .group_by(_ROWS.removed_because)
+            .order_by(_ROWS.removed_because)
+        )
+        return self._database.read(lambda connection: {str(why): int(n) for why, n in connection.execute(query)})
+
     def retain(
         self,
         *,
