@@ -13,6 +13,7 @@ import hashlib
 import os
 import socket
 import threading
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -160,10 +161,13 @@ class _AdvisoryHold:
     def release(self) -> None:
         with self._one_at_a_time:
             self._released = True
+            with suppress(SQLAlchemyError):  # then it goes with the connection, a moment later
+                if self._connection is not None:
+                    self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
             self._drop()
 
     def _drop(self) -> None:
         if self._connection is not None:
-            self._connection.invalidate()  # the server frees it with the connection, not before
+            self._connection.invalidate()
             self._connection.close()
             self._connection = None
