@@ -197,7 +197,7 @@ def test_no_damage_to_a_file_shows_a_secret_or_breaks_the_reader(tmp_path: Path)
     text = GOOD.replace("${CAMERA}@10", "hidden@10").replace("tgram://123:${TOKEN}", "tgram://123:hidden")
     text = text.replace('password: "${CAMERA}"', "password: hidden")
     said = []
-    for _ in range(150):
+    for _ in range(60):
         start = draw.randrange(len(text))
         put = draw.choice(["", "x", ":", "\n", "[", "{", "\t", "'", "- "])
         damaged = text[:start] + put + text[start + draw.randint(0, 9) :]
@@ -205,7 +205,7 @@ def test_no_damage_to_a_file_shows_a_secret_or_breaks_the_reader(tmp_path: Path)
             read_site(write(tmp_path, damaged), environment=ENVIRONMENT)
         except UsageError as error:
             said.append(str(error))
-    assert len(said) > 50
+    assert len(said) > 30
     assert [one for one in said if "hidden" in one] == []
 
 
@@ -214,7 +214,7 @@ def test_a_password_shows_nowhere(seed: int, tmp_path: Path, caplog: pytest.LogC
     """Passwords of `@ : % /` and others, as they are and percent-encoded, in messages as libraries write them."""
     draw = random.Random(seed)
     log = logging.getLogger("oddwatch.fuzz")
-    for _ in range(150):
+    for _ in range(60):
         password = "Zq" + "".join(draw.choices("@:%/?#&=+ $^ab1", k=draw.randint(4, 12))) + "Zq"
         site = Site.model_validate(
             {"cameras": [{"name": "a", "url": "rtsp://me:${P}@10.0.0.7:554/live"}]}, context=_with(tmp_path, password)
