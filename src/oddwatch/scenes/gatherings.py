@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from oddwatch.scenes.body import STANDING, Person, blended, figure, run_stride_m
 from oddwatch.scenes.happening import BESIDE_M, Happening, mid_view
 from oddwatch.scenes.place import PATH_HALF_M, Place
 from oddwatch.scenes.shapes import Array, Shape, joined
-from oddwatch.scenes.traffic import Course, Mover, Walker, Way, crossing, lane, some_speed
+from oddwatch.scenes.traffic import Course, Walker, Way, crossing, lane, some_speed
 
 _STAY_SECONDS = (33.0, 40.0)
 _APART_M = 0.65
@@ -24,7 +25,7 @@ def loitering(place: Place, rng: np.random.Generator, start_seconds: float) -> H
 
     Unusual from the first step aside until the last one back.
     """
-    (low, high), direction = lane(bool(rng.random() < 0.5))
+    (low, _), direction = lane(bool(rng.random() < 0.5))
     side = math.copysign(1.0, low)
     x, y = mid_view(place, rng, side * float(rng.uniform(2.2, 2.8)), direction, ahead_m=0.5)
     spot_y = side * float(rng.uniform(PATH_HALF_M - 0.1, PATH_HALF_M + 0.15))
@@ -49,7 +50,7 @@ def loitering(place: Place, rng: np.random.Generator, start_seconds: float) -> H
 
 
 def crowd(place: Place, rng: np.random.Generator, start_seconds: float) -> Happening:
-    """Fourteen to twenty people close together, the usual way at the usual speed: only that they are many is unusual."""
+    """Fourteen to twenty people close together, the usual way at the usual speed: but many."""
     (low, high), direction = lane(bool(rng.random() < 0.5))
     speed = 1.3 * float(rng.uniform(0.85, 1.1))
     lead = place.unseen_m / 2 / speed
@@ -69,7 +70,7 @@ def crowd(place: Place, rng: np.random.Generator, start_seconds: float) -> Happe
             sway_phase=float(rng.uniform(0, 2 * math.pi)),
         )
         people.append(Walker(some_person(rng), course, phase=float(rng.random()), speed_m_s=speed))
-    return _together("crowd", people, min(p.start_seconds for p in people))
+    return _together("crowd", place, people, min(p.start_seconds for p in people))
 
 
 def dispersal(place: Place, rng: np.random.Generator, start_seconds: float) -> Happening:
@@ -88,20 +89,22 @@ def dispersal(place: Place, rng: np.random.Generator, start_seconds: float) -> H
         runners.append(_fleeing(place, rng, at, centre, direction, paces[near], start_seconds))
         if len(runners) == 8:
             break
-    return _together("dispersal", runners[: int(rng.integers(6, 9))], start_seconds)
+    return _together("dispersal", place, runners[: int(rng.integers(6, 9))], start_seconds)
 
 
-def _together(kind: str, people: list[Walker] | list[_Fleeing], start_seconds: float) -> Happening:
+def _together(kind: str, place: Place, people: Sequence[Walker], start_seconds: float) -> Happening:
+    """Unusual are those who are in view."""
+
+    def in_view(shape: Shape) -> bool:
+        left, top, right, bottom = place.camera.bounds_px(shape)
+        width, height = place.canvas_px
+        return left < width and top < height and right > 0 and bottom > 0
+
     def unusual(seconds: float) -> Shape:
-        there = [p.shape(seconds) for p in people if p.start_seconds <= seconds <= p.end_seconds]
-        return joined(*(shape for shape in there if _seen(shape)))
+        shapes = [p.shape(seconds) for p in people]
+        return joined(*([s for s in shapes if in_view(s)] or shapes[:1]))
 
-    movers: tuple[Mover, ...] = tuple(people)
-    return Happening(kind, movers, start_seconds, max(p.end_seconds for p in people), unusual)
-
-
-def _seen(shape: Shape) -> bool:
-    return len(shape.balls) > 0
+    return Happening(kind, tuple(people), start_seconds, max(p.end_seconds for p in people), unusual)
 
 
 class _Fleeing(Walker):
@@ -135,11 +138,11 @@ def _fleeing(
     start_seconds: float,
 ) -> _Fleeing:
     start, _ = crossing(place, at[1], direction)
-    frightened = start_seconds + float(rng.uniform(0.0, 0.3))
+    frightened = start_seconds + float(rng.uniform(0.0, 0.4))
     away = 1.0 if at[0] >= centre else -1.0
     # Behind the far lawn is a wall: those on the far lane run along the walkway, the others also over the near lawn.
     angle = math.radians(float(rng.uniform(-8, 8) if at[1] > 0 else rng.uniform(-65, -5)))
-    run = float(rng.uniform(3.2, 4.2))
+    run = float(rng.uniform(2.9, 3.7))
     far_m = _out_of_view_m(place, at, (away * math.cos(angle), math.sin(angle)))
     to = at[0] + away * math.cos(angle) * far_m, at[1] + math.sin(angle) * far_m
     way = Way.through(

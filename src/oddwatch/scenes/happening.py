@@ -35,5 +35,5 @@ def mid_view(
     place: Place, rng: np.random.Generator, y_m: float, direction: int, *, ahead_m: float
 ) -> tuple[float, float]:
     """Somewhere in the middle of the view, so that what happens `ahead_m` further on is well in sight."""
-    left, right = place.span(y_m)
+    left, right = place.view(y_m)
     return left + (right - left) * float(rng.uniform(0.35, 0.65)) - direction * ahead_m, y_m

@@ -90,6 +90,15 @@ class Place:
         soft = cv2.multiply(cv2.GaussianBlur(mask, (3, 3), 0), self.sunlit, scale=1 / 255)
         return np.asarray(cv2.multiply(self.ground, cv2.LUT(cv2.merge([soft] * 3), self._shades), scale=1 / 255))
 
+    def foot_px(self, at: tuple[float, float]) -> float:
+        """The row of the canvas where something stands on the ground."""
+        return float(self.camera.project(np.array([[*at, 0.0]]))[0, 1])
+
+    def view(self, y_m: float) -> tuple[float, float]:
+        """As `span`, but with the 3 m at both ends that any place has, whatever its sun."""
+        left, right = self.span(y_m)
+        return left + (self.unseen_m - _UNSEEN_M), right - (self.unseen_m - _UNSEEN_M)
+
     def span(self, y_m: float) -> tuple[float, float]:
         """From where to where along the walkway a person at `y_m` is in view, and `unseen_m` more at both ends."""
         x = np.arange(-60.0, 60.0, 0.25)
@@ -212,7 +221,7 @@ class _Ground:
         """0..1: dappled shade of trees that stand outside of the picture."""
         rng, x, y = self._rng, self._x, self._y
         shade = np.zeros_like(x)
-        left, right = self._place.span(0.0)
+        left, right = self._place.view(0.0)
         for _ in range(int(rng.integers(1, 3))):
             cx, cy, radius = rng.uniform(left + 2, right - 2), rng.uniform(-4.5, 4.5), rng.uniform(1.4, 2.4)
             crown = 1.15 - np.hypot((x - cx) / 1.3, y - cy) / radius + 0.35 * self._texture(x, y, 0.55)
@@ -272,7 +281,7 @@ def _to_edge(cells: Array) -> Array:
 
 def _sign_place(place: Place, rng: np.random.Generator) -> tuple[float, float]:
     y = float(rng.choice([-_SIGN_M, _SIGN_M]))
-    left, right = place.span(y)
+    left, right = place.view(y)
     return left + (right - left) * float(rng.uniform(0.4, 0.6)), y
 
 
@@ -280,8 +289,8 @@ def _props(
     place: Place, rng: np.random.Generator, ground: Pixels, sunlit: Pixels
 ) -> tuple[tuple[Prop, ...], tuple[float, float]]:
     """A lamp, a bench, a bin, bushes, a tree; and where the lamp is. Their shadows are drawn into the ground."""
-    left, right = place.span(5.0)
-    near_left, near_right = place.span(-3.9)
+    left, right = place.view(5.0)
+    near_left, near_right = place.view(-3.9)
     middle = (left + right) / 2
     standing: list[tuple[Shape, float, float]] = []
     bench_x = middle + rng.uniform(-3.0, 3.0)

@@ -15,7 +15,7 @@ from oddwatch.errors import UsageError
 from oddwatch.scenes.conditions import Conditions
 from oddwatch.scenes.events import KINDS, Sign, stage
 from oddwatch.scenes.happening import Happening
-from oddwatch.scenes.place import Place
+from oddwatch.scenes.place import PATH_HALF_M, Place
 from oddwatch.scenes.shapes import Array, Pixels, Sprite
 from oddwatch.scenes.traffic import Mover, usual_traffic
 from oddwatch.scenes.weather import Weather
@@ -58,8 +58,9 @@ class PlannedEvent:
 def plan_events(kinds: Sequence[str] = KINDS, *, seconds: float, seed: int = 0) -> tuple[PlannedEvent, ...]:
     """Spread events evenly over a video, in the order given, with at least 6 s of usual scene before and after each.
 
-    seconds: of the video; 284 hold one of each kind, in pictures up to 16:9 from the usual viewpoint (from afar people
-    take half as long again to cross: leave twice as much). seed: moves the events within the time that is left over. Raises UsageError when they do not fit, naming how long the video must be.
+    seconds: of the video; 283 hold one of each kind, in pictures up to 16:9 from the usual viewpoint (from afar people
+    take half as long again to cross: leave twice as much). seed: moves the events within
+    the time that is left over. Raises UsageError when they do not fit, naming how long the video must be.
     """
     lengths = [_LONGEST_SECONDS[PlannedEvent(kind, 0.0).kind] for kind in kinds]
     spare = seconds - sum(lengths) - _GAP_SECONDS * (len(lengths) + 1)
@@ -178,8 +179,11 @@ class Scene:
             if sprite is not None:
                 at = mover.at(seconds)
                 drawn.append((place.camera.depth(*at), sprite))
-                ground_px = float(place.camera.project(np.array([[*at, 0.0]]))[0, 1])
-                mirrored += filter(None, [self._weather.reflection(sprite, ground_px)])
+                if (
+                    abs(at[1]) < PATH_HALF_M
+                    and (wet := self._weather.reflection(sprite, place.foot_px(at))) is not None
+                ):
+                    mirrored.append(wet)
         canvas = place.shaded(mask)
         for sprite in mirrored:
             sprite.blend(canvas)

@@ -9,6 +9,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from oddwatch.scenes.conditions import Conditions
 from oddwatch.scenes.shapes import Array, Camera, Pixels, Sprite
@@ -96,7 +97,7 @@ class Weather:
         return picture
 
     def reflection(self, sprite: Sprite, ground_px: float) -> Sprite | None:
-        """The sprite upside down below the line where it touches the ground, faint; None where the ground is not wet."""
+        """The sprite upside down below the line where it touches the ground, faint; None when it is dry."""
         if not self._conditions.rain:
             return None
         flipped = cv2.convertScaleAbs(cv2.flip(sprite.rgba, 0), alpha=_REFLECTED)
@@ -136,7 +137,7 @@ class Weather:
         return np.asarray(cv2.merge([cv2.resize(coarse, self._canvas_px, interpolation=cv2.INTER_LINEAR)] * 3))
 
 
-def on_the_ground(conditions: Conditions, ground: Pixels, paved: Array) -> Pixels:
+def on_the_ground(conditions: Conditions, ground: Pixels, paved: NDArray[np.bool_]) -> Pixels:
     """The ground as it looks when it is wet or white. ground: (H, W, 3). paved: (H, W) bool; the rest is grass."""
     picture = ground.astype(np.float32)
     if conditions.rain:
@@ -168,7 +169,7 @@ def _streaks(rng: np.random.Generator, size_px: tuple[int, int]) -> Pixels:
     for x, y, near, tone in rng.random((_STREAKS * _TILES**2, 4)):
         at = np.array((x * _TILES * width, y * _TILES * height))
         length = (0.02 + 0.06 * near) * height
-        to = at + (slant * length, length)
+        to = at + np.array((slant * length, length))
         level = int(14 + 26 * tone)
         cv2.line(
             picture, tuple(np.rint(at * 16).astype(int)), tuple(np.rint(to * 16).astype(int)), level, 1, cv2.LINE_AA, 4
