@@ -180,6 +180,7 @@ def test_all_that_an_event_changes_is_in_its_boxes_but_shadows(kind: str, seed: 
     assert np.median(shares) > 0.2, "the box is tight around something that is there"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["loitering", "dispersal", "crowd"])
 @pytest.mark.parametrize("seed", [3, 4])
 def test_what_people_do_together_or_for_long_is_in_its_boxes_but_shadows(kind: str, seed: int) -> None:
@@ -233,7 +234,9 @@ def test_those_who_run_apart_spread_and_a_crowd_is_many() -> None:
     assert len(longer("crowd")._happenings[0].movers) >= 14
 
 
-@pytest.mark.parametrize("name", ["dusk", "rain", "snow", "flicker", "clouds", "shake"])
+@pytest.mark.parametrize(
+    "name", ["rain", "shake", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dusk", "snow", "flicker", "clouds"))]
+)
 def test_light_and_weather_change_the_picture_and_not_the_truth(name: str) -> None:
     plain, other = longer("object_taken"), longer("object_taken", condition=name)
     index = 150
@@ -250,7 +253,7 @@ def test_conditions_that_cannot_be_are_refused() -> None:
     for wrong, says in (({"viewpoint": "moon"}, "unknown viewpoint"), ({"flicker": True}, "set dusk"),
                         ({"rain": True, "low_sun": True}, "have no sun")):  # fmt: skip
         with pytest.raises(UsageError, match=says):
-            Conditions(**wrong)  # type: ignore[arg-type]
+            Conditions(**wrong)
 
 
 @pytest.mark.parametrize("kind", ["cyclist", "runner", "cart", "against_flow", "on_grass"])
