@@ -134,7 +134,7 @@ def measure(seed: int, settings: dict[str, Any]) -> dict[str, Any]:
         "settings": settings,
         "name": detector.name,
         "threshold": detector.threshold.value,
-        "events": [_judged(detector, track, raised, happened) for happened in truth],
+        "events": [_judged(track, raised, happened) for happened in truth],
         "false_with_events": [_told(e) for e in raised if not any(e.overlaps(t) for t in truth)],
         "false_quiet": [_told(e) for e in detector.events(still)],
         "quiet_hours": still.seconds / 3600,
@@ -142,7 +142,7 @@ def measure(seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _judged(detector: Detector, track: ScoreTrack, raised: Iterable[Event], happened: TruthEvent) -> dict[str, Any]:
+def _judged(track: ScoreTrack, raised: Iterable[Event], happened: TruthEvent) -> dict[str, Any]:
     """Whether an event was found; the strongest alarm of it is looked at for its reason and its place."""
     within = (track.end_seconds >= happened.start_seconds) & (track.end_seconds <= happened.end_seconds)
     result: dict[str, Any] = {
@@ -155,7 +155,7 @@ def _judged(detector: Detector, track: ScoreTrack, raised: Iterable[Event], happ
     alarms = [e for e in raised if e.overlaps(happened)]
     if alarms:
         strongest = max(alarms, key=lambda e: e.peak_score)
-        reason = reason_named(detector, track, strongest)
+        reason = None if strongest.reason is None else strongest.reason.attribute
         result |= {
             "found": True,
             "delay_seconds": max(0.0, min(e.start_seconds for e in alarms) - happened.start_seconds),
@@ -164,11 +164,6 @@ def _judged(detector: Detector, track: ScoreTrack, raised: Iterable[Event], happ
             "reason_right": None if reason is None else reason in RIGHT[happened.kind],
         }
     return result
-
-
-def reason_named(detector: Detector, track: ScoreTrack, event: Event) -> str | None:
-    """The attribute that the detector gives as the reason of an event; None as long as it gives none."""
-    return None
 
 
 def peak_in_box(track: ScoreTrack, event: Event, happened: TruthEvent) -> bool:
