@@ -36,17 +36,17 @@ from oddwatch.types import Event, ScoreTrack, TruthEvent
 
 EVENTS_SECONDS = 540.0
 RIGHT: dict[str, frozenset[str]] = {
-    "cyclist": frozenset({"speed", "velocity", "size"}),
-    "runner": frozenset({"speed", "velocity"}),
-    "cart": frozenset({"speed", "velocity", "size"}),
-    "against_flow": frozenset({"direction", "velocity"}),
+    "cyclist": frozenset({"speed", "size"}),
+    "runner": frozenset({"speed"}),
+    "cart": frozenset({"speed", "size"}),
+    "against_flow": frozenset({"direction"}),
     "on_grass": frozenset({"place"}),
-    "fall": frozenset({"rest", "dwell", "shape"}),
-    "object_left": frozenset({"rest", "appeared"}),
-    "loitering": frozenset({"rest", "dwell", "place"}),
-    "object_taken": frozenset({"rest", "disappeared", "appeared"}),
-    "dispersal": frozenset({"speed", "velocity", "dispersal", "crowding"}),
-    "crowd": frozenset({"crowding", "size"}),
+    "fall": frozenset({"left", "dwell", "shape"}),
+    "object_left": frozenset({"left"}),
+    "loitering": frozenset({"dwell", "left"}),
+    "object_taken": frozenset({"taken"}),
+    "dispersal": frozenset({"speed", "crowd"}),
+    "crowd": frozenset({"crowd", "size"}),
 }
 """Which attributes are the right reason for a kind."""
 

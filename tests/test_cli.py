@@ -33,8 +33,8 @@ from oddwatch.scorers import SCORERS, autoencoder
 from oddwatch.video import open_video
 
 _GROUPS = ("evaluate", "dataset", "backbones", "config", "events", "alerts", "notify", "store")
-_SINGLE = ("demo", "embed", "learn", "score", "train", "reproduce", "compare", "export", "scorers", "status", "coverage")
-COMMANDS = (*_SINGLE, *_GROUPS)
+_LEARNING = ("demo", "embed", "learn", "score", "train", "reproduce", "compare", "export", "scorers")
+COMMANDS = (*_LEARNING, "status", "coverage", *_GROUPS)
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"
 
