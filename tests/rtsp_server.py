@@ -1,8 +1,8 @@
 """An RTSP server that plays mp4 files in a loop and makes trouble when told to. Run by the SYSTEM's Python, which has
 GStreamer: /usr/bin/python3 rtsp_server.py PORT USER:PASSWORD|- NAME=FILE[,FILE...] ...
 
-Prints `ready`. Commands on standard input, one a line: `NAME stall`, `NAME go`, `NAME play N` (the Nth file),
-`NAME jump SECONDS` (timestamps, from now on). It ends with its input.
+Prints `ready`. Commands on standard input, one a line: `NAME stall`, `NAME go`, `NAME play N` (the Nth file).
+It ends with its input.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Channel(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi is kn
     def __init__(self, files: list[str]) -> None:
         super().__init__()
         self.files = [access_units(file) for file in files]
-        self.playing, self.stalled, self.jump = 0, False, 0.0
+        self.playing, self.stalled = 0, False
         self.place = 0
         self.set_shared(True)
         self.set_launch(
@@ -67,7 +67,7 @@ class Channel(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi is kn
                 data, is_key = units[self.place % len(units)]
                 self.place += 1
                 buffer = Gst.Buffer.new_wrapped(data)
-                buffer.pts = buffer.dts = int((state["count"] / FPS + self.jump) * Gst.SECOND)
+                buffer.pts = buffer.dts = state["count"] * Gst.SECOND // FPS
                 buffer.duration = Gst.SECOND // FPS
                 if not is_key:
                     buffer.set_flags(Gst.BufferFlags.DELTA_UNIT)
@@ -116,8 +116,6 @@ def main(port: str, login: str, *mounts: str) -> None:
             channel.stalled = False
         elif words[1] == "play":
             channel.playing, channel.place = int(words[2]), 0
-        elif words[1] == "jump":
-            channel.jump += float(words[2])
         print("done", flush=True)
         return True
 

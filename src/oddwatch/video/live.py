@@ -171,9 +171,9 @@ class LiveReader:
         self.decoded += 1
         self._alive()
         size = (frame.height, frame.width) if make.turn.swaps else (frame.width, frame.height)
-        if (make.codec, *size) != self._shape:
-            yield from self._new_shape((make.codec, *size))
         shown, wall = self._when(_seconds(frame.pts, make), now)
+        if (make.codec, *size) != self._shape:
+            yield self._new_shape((make.codec, *size), shown, wall)
         yield from self._given(lambda: make.turn.apply(rgb(frame)), shown, wall)
 
     def _when(self, pts_seconds: float | None, now: float) -> tuple[float, float]:
@@ -203,7 +203,7 @@ class LiveReader:
         yield CameraFrame(Frame(image, shown, self._index), wall)
         self._index += 1
 
-    def _new_shape(self, shape: tuple[str, int, int]) -> Iterator[CameraState]:
+    def _new_shape(self, shape: tuple[str, int, int], shown: float, wall: float) -> CameraState:
         before, self._shape = self._shape, shape
         codec, width, height = shape
         says = f"{codec} {width}x{height}"
@@ -213,7 +213,7 @@ class LiveReader:
         wanted = self._size_px[0] / self._size_px[1]
         if abs(width / height / wanted - 1) > _SHAPE_SHARE:
             says += f", of another shape than {self._size_px[0]}x{self._size_px[1]}: pictures are stretched to that"
-        yield self._state("connected" if before is None else "changed", says)
+        return CameraState("connected" if before is None else "changed", shown, wall, says)
 
     def _too_soon(self, shown: float) -> bool:
         if self.options.fps is None:
@@ -261,13 +261,14 @@ class LiveReader:
         self._times.restart()
         with open_video(path, fps=self.options.replay_fps) as source:
             shape = (source.info.codec, source.info.width_px, source.info.height_px)
-            yield from self._new_shape(shape)
             for frame in source:
                 if self._stopped.is_set():
                     return
                 if pace is not None:
                     pace.wait(frame.time_seconds, self._stopped)
                 shown, wall = self._when(frame.time_seconds, self._clocks.monotonic())
+                if shape != self._shape:
+                    yield self._new_shape(shape, shown, wall)
                 yield from self._given(partial(_same, frame.image), shown, wall)
 
 

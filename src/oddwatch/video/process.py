@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -136,7 +137,7 @@ class CameraProcess:
             self.options = replace(self.options, size_px=frame.frame.image.shape[1::-1])
         if not self._over and self._process is not None:
             items += self._look_after(process)
-        return items
+        return sorted(items, key=_order)
 
     def clip(self, path: str | os.PathLike[str], *, from_seconds: float, to_seconds: float) -> int:
         """Ask for an mp4 of what was shown between two times of the monotonic clock that are over; the answer is a
@@ -233,6 +234,13 @@ class CameraProcess:
         lost = [CameraClip(request, path, problem=why) for request, path in self._open_requests.items()]
         self._open_requests.clear()
         return [*items, CameraState("restarted", now, self._clocks.wall(), why), *lost]
+
+
+def _order(item: CameraItem) -> float:
+    """States and pictures came by different ways."""
+    if isinstance(item, CameraFrame):
+        return item.frame.time_seconds
+    return item.seconds if isinstance(item, CameraState) else math.inf
 
 
 def _ended(code: int) -> str:
