@@ -11,7 +11,8 @@ _LEAST_SECONDS = 1e-3
 
 
 class ArrivalClock:
-    """Timestamps of one camera -> seconds on the monotonic clock, strictly ascending, never in the future.
+    """Timestamps of one camera -> seconds on the monotonic clock, strictly ascending, never in the future (but for a
+    millisecond for each picture that arrives in the same moment as the one before).
 
     A picture is shown at its timestamp plus an offset. The offset is that of the picture that was least late, for its
     way cannot have been shorter than that; it follows a slower clock of the camera by up to 1%. Where timestamps jump,

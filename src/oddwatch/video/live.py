@@ -238,7 +238,12 @@ class LiveReader:
         pictures = os.path.isdir(path) and any(map(is_numbered_image, visible_entries(Path(path))))
         if pictures and self.options.replay_fps is None:
             raise UsageError(f"{path}: a folder of pictures does not say how fast it was filmed: give replay_fps")
-        listing = [path] if pictures else list_videos([path]).videos
+        listing = [path]
+        if not pictures:
+            found = list_videos([path])
+            if not found.videos and found.failures:
+                raise VideoError(path, found.failures[0].reason)
+            listing = list(found.videos)
         for one in listing:
             try:
                 yield from self._pictures(one) if pictures else self._connection(one)
