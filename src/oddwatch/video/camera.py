@@ -60,7 +60,7 @@ class CameraOptions:
     retry_most_seconds: float = 3.0
     evidence_seconds: float = 60.0
     evidence_bytes: int = 48 << 20
-    replay: Literal["realtime", "fast"] = "realtime"
+    replay: Literal["real-time", "fast"] = "real-time"
     replay_fps: float | None = None
 
     def __post_init__(self) -> None:
@@ -73,8 +73,8 @@ class CameraOptions:
             raise UsageError(f"{name}: {scheme}:// is no address of a camera: give {allowed}, /dev/videoN or a path")
         if self.transport not in ("tcp", "udp"):
             raise UsageError(f"{name}: transport is tcp or udp, got {self.transport!r}")
-        if self.replay not in ("realtime", "fast"):
-            raise UsageError(f"{name}: replay is realtime or fast, got {self.replay!r}")
+        if self.replay not in ("real-time", "fast"):
+            raise UsageError(f"{name}: replay is real-time or fast, got {self.replay!r}")
         seconds = ("open_seconds", "stall_seconds", "retry_seconds", "retry_most_seconds", "evidence_seconds")
         for key in seconds:
             value = getattr(self, key)

@@ -230,7 +230,7 @@ class LiveReader:
     def _pace(self, container: InputContainer) -> _Pace | None:
         if self.options.is_live:
             return _Pace(self._clocks) if container.format.name.split(",")[0] in _PACED else None
-        return _Pace(self._clocks) if self.options.replay == "realtime" else None
+        return _Pace(self._clocks) if self.options.replay == "real-time" else None
 
     def _replay(self) -> Iterator[CameraItem]:
         """Files one after the other, as if they were one recording."""
@@ -262,7 +262,7 @@ class LiveReader:
 
     def _pictures(self, path: str) -> Iterator[CameraItem]:
         """A folder of numbered pictures."""
-        pace = _Pace(self._clocks) if self.options.replay == "realtime" else None
+        pace = _Pace(self._clocks) if self.options.replay == "real-time" else None
         self._times.restart()
         with open_video(path, fps=self.options.replay_fps) as source:
             shape = (source.info.codec, source.info.width_px, source.info.height_px)
