@@ -1,8 +1,8 @@
 """An RTSP server that plays mp4 files in a loop and makes trouble when told to. Run by the SYSTEM's Python, which has
 GStreamer: /usr/bin/python3 rtsp_server.py PORT USER:PASSWORD|- NAME=FILE[,FILE...] ...
 
-Prints `ready`. Commands on standard input, one a line: `NAME stall`, `NAME go`, `NAME play N` (the Nth file).
-It ends with its input.
+Prints `ready`. Commands on standard input, one a line: `NAME stall`, `NAME go`, `NAME play N` (the Nth file),
+`NAME freeze` (one picture again and again; `go` ends it). It ends with its input.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstApp, GstRtspServer  # noqa: E402, F401
 
 FPS = 10
-Unit = tuple[bytes, bool]
+Unit = tuple[bytes, bool, int]
 
 
 def access_units(path: str) -> list[Unit]:
-    """Encoded pictures of an mp4, each with whether it is a key frame."""
+    """Encoded pictures of an mp4, each with whether it is a key frame, and how long before it is shown (ns)."""
     pipeline = Gst.parse_launch(
         f'filesrc location="{path}" ! qtdemux ! h264parse config-interval=-1 ! '
         "video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=sink sync=false"
@@ -32,7 +32,8 @@ def access_units(path: str) -> list[Unit]:
     while (sample := sink.emit("pull-sample")) is not None:
         buffer = sample.get_buffer()
         data = buffer.extract_dup(0, buffer.get_size())
-        units.append((data, not buffer.has_flags(Gst.BufferFlags.DELTA_UNIT)))
+        shown = buffer.pts - len(units) * Gst.SECOND // FPS
+        units.append((data, not buffer.has_flags(Gst.BufferFlags.DELTA_UNIT), shown))
     pipeline.set_state(Gst.State.NULL)
     return units
 
@@ -43,7 +44,7 @@ class Channel(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi is kn
     def __init__(self, files: list[str]) -> None:
         super().__init__()
         self.files = [access_units(file) for file in files]
-        self.playing, self.stalled = 0, False
+        self.playing, self.stalled, self.frozen = 0, False, False
         self.place = 0
         self.set_shared(True)
         self.set_launch(
@@ -64,10 +65,11 @@ class Channel(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi is kn
             state["count"] += 1
             if not self.stalled:
                 units = self.files[self.playing]
-                data, is_key = units[self.place % len(units)]
+                data, is_key, shown = units[0 if self.frozen else self.place % len(units)]
                 self.place += 1
                 buffer = Gst.Buffer.new_wrapped(data)
-                buffer.pts = buffer.dts = state["count"] * Gst.SECOND // FPS
+                buffer.dts = state["count"] * Gst.SECOND // FPS
+                buffer.pts = buffer.dts + shown
                 buffer.duration = Gst.SECOND // FPS
                 if not is_key:
                     buffer.set_flags(Gst.BufferFlags.DELTA_UNIT)
@@ -113,7 +115,9 @@ def main(port: str, login: str, *mounts: str) -> None:
         if words[1] == "stall":
             channel.stalled = True
         elif words[1] == "go":
-            channel.stalled = False
+            channel.stalled = channel.frozen = False
+        elif words[1] == "freeze":
+            channel.frozen = True
         elif words[1] == "play":
             channel.playing, channel.place = int(words[2]), 0
         print("done", flush=True)

@@ -67,14 +67,18 @@ def test_options_that_cannot_work_are_refused() -> None:
             CameraOptions("rtsp://camera/1", **wrong)
 
 
-def test_bursts_keep_their_spacing_and_nothing_is_in_the_future() -> None:
-    times, found = ArrivalClock(), []
-    for index in range(100):
+def test_bursts_keep_their_spacing() -> None:
+    """Ten at once, every second, after the last three seconds at once."""
+    times, found, late = ArrivalClock(), [], []
+    for index in range(1500):
         pts = index * 0.1
-        arrived = 1000.0 + np.ceil((index + 1) / 10)  # ten at once, every second
+        arrived = 1000.0 + (0.0 if index < 30 else np.floor((index - 30) / 10) + 1)
         found.append(times.tick(pts, arrived))
-        assert found[-1] <= arrived + 0.01
-    assert np.diff(found[20:]) == pytest.approx(0.1, abs=0.011)
+        late.append(arrived - found[-1])
+    assert np.diff(found) == pytest.approx(0.1, abs=0.0101)
+    assert min(late[:100]) > -4.0
+    assert min(late[-100:]) > -0.2
+    assert max(late) < 1.2
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 5.0, -5.0])
@@ -83,10 +87,7 @@ def test_timestamps_that_jump_do_not_move_the_time(jump: float) -> None:
     for index in range(60):
         pts = index * 0.1 + (jump if index >= 30 else 0.0)
         found.append(times.tick(pts, 50.0 + index * 0.1))
-    assert (np.diff(found) > 0).all()
-    assert np.abs(np.array(found) - (50.0 + np.arange(60) * 0.1)).max() < 5.1
-    late = np.array(found)[40:] - (50.0 + np.arange(40, 60) * 0.1)
-    assert np.abs(late).max() < (0.01 if jump != 5.0 and jump != -5.0 else 5.1)
+    assert np.array(found) == pytest.approx(50.0 + np.arange(60) * 0.1, abs=0.01)
 
 
 def test_a_slow_clock_of_the_camera_is_followed() -> None:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, U
 from oddwatch.health import Finding, Health
 from oddwatch.monitor.cold_start import Collection, certified, learn
 from oddwatch.monitor.delivery import Delivery
-from oddwatch.monitor.evidence import write_pictures
+from oddwatch.monitor.evidence import asked, write_pictures
 from oddwatch.monitor.records import (
     CameraStatistics,
     EventRecord,
@@ -51,7 +50,6 @@ _READINESS_SECONDS = 60.0
 _CLIP_SECONDS = 30.0
 _MORE = 1.25
 """What is too little to learn from becomes so many times as much."""
-Some = TypeVar("Some")
 
 
 def detector_version(folder: Path) -> str:
@@ -250,8 +248,8 @@ class CameraMonitor:
             box=event.box,
             place=event.place,
             detector=self._version,
-            why={} if self._sinks.why is None else self._sinks.why(detector, peak.embedding),
-            similar=() if self._sinks.similar is None else tuple(self._sinks.similar(detector, peak.embedding)),
+            why=asked(self._sinks.why, detector, peak.embedding, otherwise={}),
+            similar=tuple(asked(self._sinks.similar, detector, peak.embedding, otherwise=())),
             files={**files, **clip},
             clip_from_wall=before.clip_from_wall if before else None,
             problem=problem or (before.problem if before else ""),
@@ -267,15 +265,14 @@ class CameraMonitor:
                 start = told.start_seconds - self.plan.pre_seconds
                 told.request = camera.clip(path, from_seconds=start, to_seconds=told.until_seconds)
                 told.asked_seconds = self._clocks.monotonic()
-            elif told.request is not None and not told.answered:
-                if self._clocks.monotonic() - told.asked_seconds > _CLIP_SECONDS:
-                    self._clip_is_there(CameraClip(told.request, "", problem="the clip was not written in time"))
+            elif told.request is not None and self._clocks.monotonic() - told.asked_seconds > _CLIP_SECONDS:
+                self._clip_is_there(CameraClip(told.request, "", problem="the clip was not written in time"))
         for told in list(self._told):
             self._close_if_complete(told)
 
     def _clip_is_there(self, clip: CameraClip) -> None:
         told = next((one for one in self._told if one.request == clip.request), None)
-        if told is None:
+        if told is None or told.answered:
             return
         told.answered = True
         if clip.problem:
@@ -356,6 +353,8 @@ class CameraMonitor:
         if self._lesson is None and collection.seconds >= self._wanted_seconds:
             self._lesson = threading.Thread(target=self._learn, name="oddwatch-learning", daemon=True)
             self._lesson.start()
+            if self._replays_fast:  # nothing is missed by waiting
+                self._lesson.join()
         elif self._lesson is not None and not self._lesson.is_alive():
             self._lesson.join()
             self._lesson, result, self._lesson_result = None, self._lesson_result, None

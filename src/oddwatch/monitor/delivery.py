@@ -23,7 +23,7 @@ class Delivery:
         self._most = most
         self._waiting: deque[tuple[str, Callable[[], None]]] = deque()
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._given_up = False
         self._thread = threading.Thread(target=self._run, name="oddwatch-delivery", daemon=True)
         self._thread.start()
 
@@ -45,6 +45,7 @@ class Delivery:
             self._closing = True
             self._changed.notify()
         self._thread.join(seconds)
+        self._given_up = True
         left = len(self._waiting)
         if left:
             _log.error("%d records were not delivered before the end", left)
@@ -52,7 +53,7 @@ class Delivery:
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while True:
+        while not self._given_up:
             with self._changed:
                 while not self._waiting:
                     if self._closing:

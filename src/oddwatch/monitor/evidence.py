@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +17,8 @@ from oddwatch.monitor.records import EvidenceKind, Sinks
 from oddwatch.monitor.scoring import Peak
 from oddwatch.types import Box, Image
 
+_log = logging.getLogger(__name__)
+Some = TypeVar("Some")
 _QUALITY = 88
 _BOX_COLOR = (94, 219, 255)
 
@@ -23,18 +28,30 @@ def write_pictures(
 ) -> tuple[dict[EvidenceKind, str], str]:
     """Write what there is to see. Returns the paths, and a problem in words, empty when there is none."""
     pictures: dict[EvidenceKind, Image] = {"thumbnail": _boxed(sinks, peak.image, box)}
-    if peak.anomaly_map is not None and sinks.heat is not None:
-        pictures["heatmap"] = sinks.heat(peak.image, peak.anomaly_map, threshold)
+    if peak.anomaly_map is not None:
+        heat = asked(sinks.heat, peak.image, peak.anomaly_map, threshold, otherwise=None)
+        pictures |= {"heatmap": heat} if heat is not None else {}
     files: dict[EvidenceKind, str] = {}
     problem = ""
     for kind, image in pictures.items():
-        path = sinks.evidence_path(camera, uid, kind)
         try:
+            path = sinks.evidence_path(camera, uid, kind)
             write_jpeg(path, image)
             files[kind] = os.fspath(path)
         except OSError as error:
             problem = f"the {kind} cannot be written: {error.strerror or error}"
     return files, problem
+
+
+def asked(sink: Callable[..., Some] | None, *arguments: Any, otherwise: Some) -> Some:
+    """What a sink says, or `otherwise` where there is none or it fails, which is logged."""
+    if sink is None:
+        return otherwise
+    try:
+        return sink(*arguments)
+    except Exception:  # a sink may be anything
+        _log.warning("an event is told without a part of it", exc_info=True)
+        return otherwise
 
 
 def write_jpeg(path: Path, image: Image) -> None:

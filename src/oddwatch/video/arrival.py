@@ -4,26 +4,29 @@ from __future__ import annotations
 
 _LATE_SECONDS = 10.0
 """Pictures may wait so long on their way (a segment of HLS, a congested line) and still keep their spacing."""
+_JUMP_SECONDS = 2.0
+"""A timestamp that is so much further ahead of the one before than the picture is, or so far back, is of a clock that
+was set; of steps back already a shorter one."""
 _BACK_SECONDS = 0.5
-"""A smaller step back is a slip, a larger one a clock that was set."""
-_DRIFT = 0.01
+_EARLY_RATE, _LATE_RATE = 0.05, 0.01
 _LEAST_SECONDS = 1e-3
 
 
 class ArrivalClock:
-    """Timestamps of one camera -> seconds on the monotonic clock, strictly ascending, never in the future (but for a
-    millisecond for each picture that arrives in the same moment as the one before).
+    """Timestamps of one camera -> seconds on the monotonic clock, strictly ascending.
 
-    A picture is shown at its timestamp plus an offset. The offset is that of the picture that was least late, for its
-    way cannot have been shorter than that; it follows a slower clock of the camera by up to 1%. Where timestamps jump,
-    or a new connection counts anew, the offset is that of the first picture after it. So lines that deliver in bursts
-    do not change the spacing, and nonsense in a stream cannot move its time by more than it really took.
+    A picture is shown at its timestamp plus an offset, so that what is seen moves as fast as it did, however pictures
+    arrive: at the start of a connection many servers send those of the last seconds at once, congested lines deliver in
+    bursts. The offset begins with the first picture, shown when it arrives. From then on it follows the arrival: by 5%
+    of the time where pictures come early (those at the start are shown up to a few seconds ahead at first), by 1% where
+    they come late, which covers any clock of a camera that runs slow. Where timestamps jump, it begins anew; so
+    nonsense in a stream cannot move its time for long.
     """
 
     def __init__(self) -> None:
         self._offset: float | None = None
         self._last: float | None = None
-        self._arrived = 0.0
+        self._pts = self._arrived = 0.0
 
     def restart(self) -> None:
         """The next timestamp is of another connection."""
@@ -34,25 +37,31 @@ class ArrivalClock:
         seconds = arrived_seconds
         if pts_seconds is not None:
             seconds = pts_seconds + self._follow(pts_seconds, arrived_seconds)
-        self._arrived = arrived_seconds
         if self._last is not None and seconds <= self._last:
-            if self._last - seconds > _BACK_SECONDS and pts_seconds is not None:
-                self._offset = arrived_seconds - pts_seconds
-                seconds = arrived_seconds
-            seconds = max(seconds, self._last + _LEAST_SECONDS)
+            seconds = self._last + _LEAST_SECONDS
         self._last = seconds
         return seconds
 
     def shown_at(self, pts_seconds: float | None, arrived_seconds: float) -> float:
         """About when a picture that is not decoded yet will be shown; changes nothing."""
-        if pts_seconds is None or self._offset is None or abs(arrived_seconds - pts_seconds - self._offset) > 10:
+        if pts_seconds is None or self._offset is None:
             return arrived_seconds
-        return min(pts_seconds + self._offset, arrived_seconds)
+        seconds = pts_seconds + self._offset
+        return seconds if abs(arrived_seconds - seconds) < _LATE_SECONDS else arrived_seconds
 
     def _follow(self, pts_seconds: float, arrived_seconds: float) -> float:
         here = arrived_seconds - pts_seconds
-        if self._offset is None or here < self._offset or here - self._offset > _LATE_SECONDS:
+        step, waited = pts_seconds - self._pts, arrived_seconds - self._arrived
+        self._pts, self._arrived = pts_seconds, arrived_seconds
+        if (
+            self._offset is None
+            or step < -_BACK_SECONDS
+            or step > waited + _JUMP_SECONDS
+            or abs(here - self._offset) > _LATE_SECONDS
+        ):
             self._offset = here
+        elif here < self._offset:
+            self._offset -= min(self._offset - here, _EARLY_RATE * max(step, 0.0))
         else:
-            self._offset += min(here - self._offset, _DRIFT * max(arrived_seconds - self._arrived, 0.0))
+            self._offset += min(here - self._offset, _LATE_RATE * max(waited, 0.0))
         return self._offset
