@@ -121,7 +121,7 @@ def secret(folder: Path) -> Outcome:
             arguments = b"".join(
                 path.read_bytes() for path in Path("/proc").glob(f"{watched.camera.pid}/cmdline") if path.exists()
             )
-            assert b"spawn" in arguments
+            assert b"oddwatch.video" in arguments
             assert QUOTED.encode() not in arguments
             return through(watched, lambda: None, seconds=0.0, end=lambda: None)
 

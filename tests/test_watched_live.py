@@ -106,7 +106,7 @@ def test_a_decoder_that_dies_in_the_middle_of_an_event(videos: Path, tmp_path: P
             until(kept.opened)
             for task in Path("/proc/self/task").iterdir():
                 for one in (task / "children").read_text().split():
-                    if "spawn_main" in Path(f"/proc/{one}/cmdline").read_text():
+                    if "oddwatch.video" in Path(f"/proc/{one}/cmdline").read_text():
                         os.kill(int(one), signal.SIGSEGV)
             until(kept.closed)
             until(lambda: supervisor.statistics()[0].counts.restarts == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -74,6 +75,7 @@ class LiveReader:
         self._index = 0
         self._last_used: float | None = None
         self._failures = 0
+        self._latest = -math.inf
         self._fast = not options.is_live and options.replay == "fast"
         self._start = self._clocks.monotonic(), self._clocks.wall()
         self._file_start = self._fast_seconds = self._start[0]
@@ -107,7 +109,8 @@ class LiveReader:
         return most * self._chance.uniform(0.5, 1.0)
 
     def _state(self, kind: StateKind, says: str = "") -> CameraState:
-        return CameraState(kind, self._clocks.monotonic(), self._clocks.wall(), says)
+        # Not before the last picture, whose time may be a little ahead.
+        return CameraState(kind, max(self._clocks.monotonic(), self._latest), self._clocks.wall(), says)
 
     # one connection
 
@@ -193,6 +196,7 @@ class LiveReader:
         return self._clocks.wall() - (now - shown)
 
     def _given(self, picture: Callable[[], Image], shown: float, wall: float) -> Iterator[CameraFrame]:
+        self._latest = shown
         if self._too_soon(shown):
             return
         assert self._size_px is not None

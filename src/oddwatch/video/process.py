@@ -7,13 +7,14 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,7 @@ from oddwatch.video.recording import write_clip
 from oddwatch.video.shared import FrameRing
 
 _log = logging.getLogger(__name__)
+_CHILD = "from oddwatch.video.process import main; main()"
 _SLOTS = 6
 _WIDEST = 2
 _FIRST_PAUSE_SECONDS = 0.1
@@ -74,10 +76,10 @@ class CameraProcess:
     def __init__(self, options: CameraOptions, *, clocks: Clocks | None = None) -> None:
         self.options = options
         self._clocks = clocks or Clocks()
-        self._context = multiprocessing.get_context("spawn")
         width, height = options.size_px or (_WIDEST * options.height_px, options.height_px)
-        self._ring = FrameRing(self._context, slots=_SLOTS, most_pixels=width * height)
-        self._process: BaseProcess | None = None
+        self._memory = FrameRing.anonymous()
+        self._ring = FrameRing(self._memory.fileno(), slots=_SLOTS, most_pixels=width * height)
+        self._process: subprocess.Popen[bytes] | None = None
         self._control: Connection | None = None
         self._bell: Connection | None = None
         self._pause = _FIRST_PAUSE_SECONDS
@@ -85,8 +87,10 @@ class CameraProcess:
         self._over = False
         self._request = 0
         self._open_requests: dict[int, str] = {}
+        self._hung_up = False
         self._before = CameraCounts()
         self._frames = 0
+        self._latest = -math.inf
 
     def __enter__(self) -> Self:
         self._start()
@@ -126,13 +130,14 @@ class CameraProcess:
         assert self._bell is not None
         items: list[CameraItem] = []
         if not self._ring["written"] > self._ring["read"]:
-            wait([self._control, self._bell, process.sentinel], timeout)
+            wait([self._control, self._bell], timeout)
         with suppress(BlockingIOError, OSError):
             os.read(self._bell.fileno(), 4096)
         items += self._messages()
         while (frame := self._ring.read()) is not None:
             items.append(frame)
             self._frames += 1
+            self._latest = frame.frame.time_seconds
             self._pause = _FIRST_PAUSE_SECONDS
             self.options = replace(self.options, size_px=frame.frame.image.shape[1::-1])
         if not self._over and self._process is not None:
@@ -160,29 +165,39 @@ class CameraProcess:
         if process is not None:
             with suppress(OSError, AttributeError):
                 self._control.send(None)  # type: ignore[union-attr]
-            process.join(_STOP_SECONDS)
-            if process.exitcode is None:
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
                 process.kill()
-                process.join()
-            process.close()
+                process.wait()
         for pipe in (self._control, self._bell):
             if pipe is not None:
                 pipe.close()
         self._control = self._bell = None
+        self._memory.close()
 
     def _start(self) -> None:
-        self._control, far = self._context.Pipe()
-        self._bell, far_bell = self._context.Pipe(duplex=False)
+        """A fresh interpreter, not multiprocessing's: that would import all of the main program, for each camera."""
+        self._control, far = multiprocessing.Pipe()
+        self._bell, far_bell = multiprocessing.Pipe(duplex=False)
         os.set_blocking(self._bell.fileno(), False)
         self._ring.clear()
         self._ring.beat = self._clocks.monotonic() + _START_SECONDS
-        self._process = self._context.Process(
-            target=_run, args=(far, far_bell, self._ring, self.options), name="oddwatch-camera", daemon=True
-        )
-        self._process.start()
-        far.close()
-        far_bell.close()
-        self._start_at = None
+        passed = (far.fileno(), far_bell.fileno(), self._memory.fileno())
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, *map(str, passed)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                process_group=0,  # Ctrl-C is the parent's; it says when to end
+            )
+        finally:
+            far.close()
+            far_bell.close()
+        self._start_at, self._hung_up = None, False
+        with suppress(OSError):  # dead already: `read` notices
+            self._control.send((self.options, self._ring.slots, self._ring.most_pixels))
 
     def _start_when_due(self, timeout: float) -> None:
         if self._over or self._start_at is None:
@@ -195,7 +210,7 @@ class CameraProcess:
 
     def _messages(self) -> list[CameraItem]:
         items: list[CameraItem] = []
-        with suppress(EOFError, OSError):  # its end is noticed by `_look_after`
+        try:
             while self._control is not None and self._control.poll():
                 item = self._control.recv()
                 if isinstance(item, OddwatchError):
@@ -206,25 +221,29 @@ class CameraProcess:
                 if isinstance(item, CameraState) and item.kind == "ended":
                     self._over = True
                 items.append(item)
+        except (EOFError, OSError):
+            self._hung_up = True
         return items
 
-    def _look_after(self, process: BaseProcess) -> list[CameraItem]:
+    def _look_after(self, process: subprocess.Popen[bytes]) -> list[CameraItem]:
         """Notice that the child has died or hangs, and put off its successor for a moment."""
         options, now = self.options, self._clocks.monotonic()
         patience = options.open_seconds + options.stall_seconds + options.retry_most_seconds
-        if process.exitcode is None:
-            if now - self._ring.beat <= patience:
+        if self._hung_up:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
+        if process.poll() is None:
+            if not self._hung_up and now - self._ring.beat <= patience:
                 return []
             process.kill()
             why = f"its decoder gave no sign of life for {patience:.0f} s and was stopped"
         else:
-            why = f"its decoder ended ({_ended(process.exitcode)})"
-        process.join()
+            why = f"its decoder ended ({_ended(process.returncode)})"
+        process.wait()
         items = self._messages()
         self._before = replace(self.counts, restarts=self._before.restarts + 1)
         assert self._control is not None
         assert self._bell is not None
-        process.close()
         self._control.close()
         self._bell.close()
         self._process = self._control = self._bell = None
@@ -233,7 +252,7 @@ class CameraProcess:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         lost = [CameraClip(request, path, problem=why) for request, path in self._open_requests.items()]
         self._open_requests.clear()
-        return [*items, CameraState("restarted", now, self._clocks.wall(), why), *lost]
+        return [*items, CameraState("restarted", max(now, self._latest), self._clocks.wall(), why), *lost]
 
 
 def _order(item: CameraItem) -> float:
@@ -254,9 +273,20 @@ def _ended(code: int) -> str:
 # the child
 
 
+def main() -> None:
+    """Of the child: descriptors as arguments, everything else through the first of them."""
+    control, bell = Connection(int(sys.argv[1])), Connection(int(sys.argv[2]), readable=False)
+    memory = int(sys.argv[3])
+    try:
+        options, slots, most_pixels = control.recv()
+    except (EOFError, OSError):
+        return
+    ring = FrameRing(memory, slots=slots, most_pixels=most_pixels)
+    os.close(memory)
+    _run(control, bell, ring, options)
+
+
 def _run(control: Connection, bell: Connection, ring: FrameRing, options: CameraOptions) -> None:
-    """Main function of the child."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent says when to end
     cv2.setNumThreads(1)
     os.set_blocking(bell.fileno(), False)
     clocks = Clocks()

@@ -5,11 +5,12 @@ The memory has no name: it goes when the last process that has it does, however 
 
 from __future__ import annotations
 
-import ctypes
+import mmap
+import os
+import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.context import SpawnContext
-from typing import Any
+from typing import IO
 
 import numpy as np
 
@@ -28,6 +29,7 @@ _SLOT = np.dtype(
 )
 _COUNTS = ("written", "read", "decoded", "damaged", "connections", "kept_bytes")
 _POLL_SECONDS = 0.005
+_MEMORY = "/dev/shm"
 
 
 class FrameRing:
@@ -38,23 +40,31 @@ class FrameRing:
     than before throws the copy away. So a writer may die at any moment.
     """
 
-    def __init__(self, context: SpawnContext, *, slots: int, most_pixels: int) -> None:
+    def __init__(self, memory: int, *, slots: int, most_pixels: int) -> None:
+        """memory: descriptor of a file from `anonymous`, which may be closed afterwards."""
         if slots < 2:
             raise ValueError(f"slots is at least 2, got {slots}")
         self.slots, self.most_pixels, self.dropped = slots, most_pixels, 0
-        self._pixels: Any = context.RawArray(ctypes.c_uint8, slots * most_pixels * 3)
-        self._heads: Any = context.RawArray(ctypes.c_uint8, slots * _SLOT.itemsize)
-        self._counts: Any = context.RawArray(ctypes.c_int64, len(_COUNTS))
-        self._beat: Any = context.RawArray(ctypes.c_double, 1)
-        self.clear()
+        size = slots * (_SLOT.itemsize + most_pixels * 3) + 8 * len(_COUNTS) + 8
+        if os.fstat(memory).st_size < size:
+            os.ftruncate(memory, size)  # as zeros, and only what is touched takes memory
+        self._map = mmap.mmap(memory, size)
+        self._heads = np.frombuffer(self._map, dtype=_SLOT, count=slots)
+        offset = slots * _SLOT.itemsize
+        self._counts = np.frombuffer(self._map, dtype=np.int64, count=len(_COUNTS), offset=offset)
+        offset += 8 * len(_COUNTS)
+        self._beat = np.frombuffer(self._map, dtype=np.float64, count=1, offset=offset)
+        self._pixels = np.frombuffer(self._map, dtype=np.uint8, count=slots * most_pixels * 3, offset=offset + 8)
+
+    @staticmethod
+    def anonymous() -> IO[bytes]:
+        """A file in memory that has no name: whoever is given its descriptor shares it. Raises OSError."""
+        return tempfile.TemporaryFile(dir=_MEMORY if os.path.isdir(_MEMORY) else None, buffering=0)
 
     def clear(self) -> None:
         """Forget everything; only while nobody writes."""
-        self._slots()["number"] = -1
-        np.frombuffer(self._counts, dtype=np.int64)[:] = 0
-
-    def _slots(self) -> Any:
-        return np.frombuffer(self._heads, dtype=_SLOT)
+        self._heads["number"] = -1
+        self._counts[:] = 0
 
     def __getitem__(self, name: str) -> int:
         return int(self._counts[_COUNTS.index(name)])
@@ -81,7 +91,7 @@ class FrameRing:
             raise ValueError(f"a picture of {width}x{height} is larger than the {self.most_pixels} pixels of a slot")
         while wait_while is not None and number - self["read"] >= self.slots - 1 and wait_while():
             time.sleep(_POLL_SECONDS)
-        head = self._slots()[number % self.slots : number % self.slots + 1]
+        head = self._heads[number % self.slots : number % self.slots + 1]
         head["number"] = -1
         self._place(number, height, width)[:] = image
         head["index"], head["height"], head["width"] = item.frame.index, height, width
@@ -104,17 +114,15 @@ class FrameRing:
         return None
 
     def _copy(self, number: int) -> CameraFrame | None:
-        slots = self._slots()
-        head = slots[number % self.slots].copy()
+        head = self._heads[number % self.slots].copy()
         height, width = int(head["height"]), int(head["width"])
         if head["number"] != number:
             return None
         image = self._place(number, height, width).copy()
-        if slots[number % self.slots]["number"] != number:
+        if self._heads[number % self.slots]["number"] != number:
             return None
         return CameraFrame(Frame(image, float(head["seconds"]), int(head["index"])), float(head["wall"]))
 
     def _place(self, number: int, height: int, width: int) -> Image:
-        flat: Image = np.frombuffer(self._pixels, dtype=np.uint8)
         first = number % self.slots * self.most_pixels * 3
-        return flat[first : first + height * width * 3].reshape(height, width, 3)
+        return self._pixels[first : first + height * width * 3].reshape(height, width, 3)
