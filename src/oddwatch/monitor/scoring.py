@@ -93,13 +93,17 @@ class Scoring:
             return track
         maps = np.where(self._zones, track.maps, np.float32(0))
         scores = maps.max(axis=(1, 2)).astype(np.float64)
-        return replace(track, scores=scores, boxes=peak_boxes(maps), maps=maps)
+        # Why a place outside is high says nothing of the highest one inside.
+        inside = maps.reshape(len(maps), -1).argmax(axis=1) == track.maps.reshape(len(maps), -1).argmax(axis=1)
+        reasons = track.reasons and tuple(r if ok else None for r, ok in zip(track.reasons, inside, strict=True))
+        return replace(track, scores=scores, boxes=peak_boxes(maps), maps=maps, reasons=reasons)
 
     def _row(self, track: ScoreTrack, row: int, embeddings: Embeddings, frame: Frame) -> list[Change]:
         score = float(track.scores[row])
         self.scores.append(score)
         box = None if track.boxes is None else track.boxes[row]
-        ended = self._grouper.push(float(track.start_seconds[row]), float(track.end_seconds[row]), score, box)
+        reason = None if track.reasons is None else track.reasons[row]
+        ended = self._grouper.push(float(track.start_seconds[row]), float(track.end_seconds[row]), score, box, reason)
         changes = self._over(ended)
         event = self._grouper.event
         if event is None:
