@@ -161,6 +161,12 @@ class CameraMonitor:
             undelivered=len(self._delivery),
         )
 
+    @property
+    def collected_seconds(self) -> float:
+        """Of video that it has collected to learn from, 0 when it learns no more."""
+        collection = self._collection
+        return collection.seconds if collection is not None else 0.0
+
     # what arrives
 
     def _take(self, items: Sequence[CameraItem], gaps: Gaps) -> None:
