@@ -166,6 +166,15 @@ class HttpCameras(ThreadingHTTPServer):
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
 
+    def playlist(self) -> str:
+        names = sorted(path.name for path in self.segments.glob("*.ts"))
+        newest = min(3 + int(time.monotonic() - self.started), len(names))
+        first = max(newest - 4, 0)
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        for name in names[first:newest]:
+            lines += ["#EXTINF:1.0,", name]
+        return "\n".join(lines) + "\n"
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A camera that hangs up is nothing to print."""
 
@@ -182,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/jumps.ts":
             self._jumps()
         elif self.path == "/hls/live.m3u8":
-            self._body(self._playlist().encode(), "application/vnd.apple.mpegurl")
+            self._body(self.server.playlist().encode(), "application/vnd.apple.mpegurl")
         else:
             self._body((self.server.segments / Path(self.path).name).read_bytes(), "video/mp2t")
 
@@ -216,15 +225,6 @@ class _Handler(BaseHTTPRequestHandler):
             for part in range(10):  # as a camera would send it, and not all at once
                 self.wfile.write(data[len(data) * part // 10 : len(data) * (part + 1) // 10])
                 time.sleep(0.1)
-
-    def _playlist(self) -> str:
-        names = sorted(path.name for path in self.server.segments.glob("*.ts"))
-        newest = min(3 + int(time.monotonic() - self.server.started), len(names))
-        first = max(newest - 4, 0)
-        lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
-        for name in names[first:newest]:
-            lines += ["#EXTINF:1.0,", name]
-        return "\n".join(lines) + "\n"
 
 
 def write_segments(folder: Path, images: Sequence[Image], *, fps: int = 10) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from camera_servers import Watched
+from camera_servers import HttpCameras, Watched, free_port, write_segments
 from small_videos import images, write
 
 from oddwatch.errors import UsageError, VideoError
@@ -35,6 +35,40 @@ def test_an_address_shows_no_password() -> None:
     with pytest.raises(UsageError) as raised:
         CameraOptions("rtsp://me:p@ss/w:ord@camera/1", fps=0)
     assert "p@ss" not in str(raised.value)
+
+
+@pytest.mark.parametrize("password", ["p@ss", "a:b:c", "50%25/2", "@@//::%%", "x?user=y#z", "p w"])
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_no_password_shows_when_a_camera_does_not_answer(
+    password: str, scheme: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{scheme}://operator:{password}@127.0.0.1:{free_port()}/1"
+    reader = LiveReader(CameraOptions(url))
+    item = next(reader.items())
+    assert isinstance(item, CameraState)
+    assert item.kind == "lost"
+    shown = repr(item) + repr(reader.options) + caplog.text + "".join(capfd.readouterr())
+    assert password not in shown
+    assert "operator" not in shown
+
+
+def test_a_playlist_cannot_lead_to_a_file_of_this_machine(tmp_path: Path) -> None:
+    pictures = list(images(2.0, seed=1))
+    segments = write_segments(tmp_path / "segments", pictures)
+    secret = segments / "s000.ts"
+
+    class Playlists(HttpCameras):
+        def playlist(self) -> str:
+            return f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+
+    server = Playlists(pictures, segments)
+    try:
+        item = next(LiveReader(CameraOptions(server.url("hls/live.m3u8"))).items())
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert isinstance(item, CameraState)
+    assert item.kind == "lost"
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,16 @@ def killed_decoder(folder: Path, number: signal.Signals) -> Outcome:
         return found
 
 
+def hanging_decoder(folder: Path) -> Outcome:
+    with RtspServer({"one": [folder / "small.mp4"]}) as server, Watched(options(server.url("one"))) as watched:
+
+        def stop() -> None:
+            assert watched.camera.pid is not None
+            os.kill(watched.camera.pid, signal.SIGSTOP)
+
+        return through(watched, stop, seconds=0.5, end=lambda: None)
+
+
 def secret(folder: Path) -> Outcome:
     """Over UDP, with a password that is hard to tell from the rest of an address; then a wrong one."""
     with RtspServer({"one": [folder / "small.mp4"]}, login=f"me:{PASSWORD}") as server:
@@ -157,6 +167,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
             "jumping times": lambda: http(folder, "jumps.ts"),
             "segv": lambda: killed_decoder(folder, signal.SIGSEGV),
             "kill": lambda: killed_decoder(folder, signal.SIGKILL),
+            "hang": lambda: hanging_decoder(folder),
             "secret": lambda: secret(folder),
             "mjpeg": lambda: http(folder, "mjpeg"),
             "hls": lambda: http(folder, "hls/live.m3u8"),
@@ -215,6 +226,12 @@ def test_a_decoder_that_dies_is_replaced(outcomes: dict[str, Future[Outcome]], f
     assert [says in state.says for state in watched.states("restarted")] == [True]
     assert watched.camera.counts.restarts == 1
     assert watched.camera.counts.frames == len(watched.frames)
+
+
+def test_a_decoder_that_hangs_is_replaced(outcomes: dict[str, Future[Outcome]]) -> None:
+    outcome = outcomes["hang"].result()
+    assert ["no sign of life for 8 s" in state.says for state in outcome.watched.states("restarted")] == [True]
+    assert outcome.back_seconds < 8 + BACK_SECONDS
 
 
 @pytest.mark.parametrize("kind", ["mjpeg", "hls"])

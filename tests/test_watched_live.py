@@ -98,10 +98,13 @@ def test_a_day_in_the_life_of_four_cameras(videos: Path, tmp_path: Path) -> None
     assert ended["lost"].observed_seconds < ended["lost"].watched_seconds - 4
 
 
-def test_a_decoder_that_dies_in_the_middle_of_an_event(videos: Path, tmp_path: Path) -> None:
+@pytest.mark.allow_error_logs
+def test_a_decoder_and_a_server_that_die_in_the_middle_of_an_event(videos: Path, tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     with RtspServer({"odd": [videos / "odd.mp4"]}) as server:
-        plan = Plan("door", CameraOptions(server.url("odd")), videos / "detector", pre_seconds=1.0, post_seconds=1.0)
+        camera = CameraOptions(server.url("odd"), stall_seconds=3.0, retry_most_seconds=2.0)
+        patience = Patience(offline=4.0)
+        plan = Plan("door", camera, videos / "detector", pre_seconds=1.0, post_seconds=1.0, patience=patience)
         with Supervisor([plan], kept.sinks()) as supervisor:
             until(kept.opened)
             for task in Path("/proc/self/task").iterdir():
@@ -112,6 +115,13 @@ def test_a_decoder_that_dies_in_the_middle_of_an_event(videos: Path, tmp_path: P
             until(lambda: supervisor.statistics()[0].counts.restarts == 1)
             frames = supervisor.statistics()[0].counts.frames
             until(lambda: supervisor.statistics()[0].counts.frames > frames + 5)
+            until(lambda: len(kept.opened()) == 2)
+            server.kill()
+            until(lambda: len(kept.closed()) == 2)
+            assert [one.finding.kind for one in kept.findings] == ["offline"]
     event = kept.closed()[0]
     assert set(event.files) >= {"thumbnail", "heatmap"}
     assert "SIGSEGV" in event.problem or "clip" in event.files
+    second = kept.closed()[1]
+    assert second.problem == ""
+    assert "clip" in second.files

@@ -62,7 +62,7 @@ class Supervisor:
             self.add(plan)
 
     def __enter__(self) -> Self:
-        for keeper in self._keepers.values():
+        for keeper in list(self._keepers.values()):
             keeper.start()
         return self
 
@@ -88,16 +88,16 @@ class Supervisor:
     @property
     def plans(self) -> dict[str, Plan]:
         """What is watched, by name."""
-        return {name: keeper.plan for name, keeper in self._keepers.items()}
+        return {name: keeper.plan for name, keeper in list(self._keepers.items())}
 
     @property
     def is_over(self) -> bool:
         """Whether all cameras were replays that have ended."""
-        return all(keeper.over for keeper in self._keepers.values())
+        return all(keeper.over for keeper in list(self._keepers.values()))
 
     def statistics(self) -> list[CameraStatistics]:
         """Of every camera, in the order in which they were added."""
-        return [keeper.statistics for keeper in self._keepers.values()]
+        return [keeper.statistics for keeper in list(self._keepers.values())]
 
     def accept_view(self, name: str) -> None:
         """See `CameraMonitor.accept_view`. Raises UsageError."""
@@ -107,15 +107,15 @@ class Supervisor:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Until all cameras are over, or for so long. Returns whether they are."""
-        for keeper in self._keepers.values():
+        for keeper in list(self._keepers.values()):
             keeper.join(seconds)
         return self.is_over
 
     def close(self) -> int:
         """End all cameras side by side, then deliver what waits. Returns how many records could not be delivered."""
-        for keeper in self._keepers.values():
+        for keeper in list(self._keepers.values()):
             keeper.stop()
-        for keeper in self._keepers.values():
+        for keeper in list(self._keepers.values()):
             keeper.join()
         return self._delivery.close()
 

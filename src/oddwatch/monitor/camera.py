@@ -126,8 +126,9 @@ class CameraMonitor:
                     self._counts = camera.counts
                     self._take(items, gaps)
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
-                    if not self._replays_fast:
-                        self._tell_findings(self._health.tick(self._clocks.monotonic()))
+                    if not self._replays_fast and (found := self._health.tick(self._clocks.monotonic())):
+                        self._tell_findings(found)
+                        self._interrupt()  # an event does not go on while nothing is seen
                     self._ask_for_clips(camera)
                     self._look_after_lesson()
                 self._finish(camera)
@@ -160,6 +161,12 @@ class CameraMonitor:
             watched_seconds=watched,
             undelivered=len(self._delivery),
         )
+
+    @property
+    def collected_seconds(self) -> float:
+        """Of video that it has collected to learn from, 0 when it learns no more."""
+        collection = self._collection
+        return collection.seconds if collection is not None else 0.0
 
     # what arrives
 

@@ -255,11 +255,13 @@ class CameraProcess:
         return [*items, CameraState("restarted", max(now, self._latest), self._clocks.wall(), why), *lost]
 
 
-def _order(item: CameraItem) -> float:
-    """States and pictures came by different ways."""
+def _order(item: CameraItem) -> tuple[float, int]:
+    """States and pictures came by different ways. At one moment: what a picture begins, the picture, what ends it."""
     if isinstance(item, CameraFrame):
-        return item.frame.time_seconds
-    return item.seconds if isinstance(item, CameraState) else math.inf
+        return item.frame.time_seconds, 1
+    if isinstance(item, CameraClip):
+        return math.inf, 0
+    return item.seconds, 0 if item.kind in ("connected", "changed") else 2
 
 
 def _ended(code: int) -> str:
