@@ -40,7 +40,7 @@ def test_what_contradicts_itself_is_refused(arguments: list[str], says: str) -> 
 
 @pytest.mark.slow
 def test_a_camera_is_learned_by_hand_in_two_goes(tmp_path: Path) -> None:
-    video = write(tmp_path / "usual.mp4", 6.0, seed=1)
+    video = write(tmp_path / "usual.mp4", 8.0, seed=1)
     arguments = ["learn", "--camera", str(video), "--minutes", "0.15", "--scorer", "gaussian", "-o", "new", "--json"]
     first = CliRunner().invoke(app, arguments)
     assert isinstance(first.exception, OddwatchError | SystemExit)

@@ -131,6 +131,9 @@ class CameraMonitor:
                         self._interrupt()  # an event does not go on while nothing is seen
                     self._ask_for_clips(camera)
                     self._look_after_lesson()
+                if ended and self._lesson is not None:
+                    self._lesson.join()
+                    self._look_after_lesson()
                 self._finish(camera)
             if not self._replays_fast and self._phase != "waiting":
                 self._tell_gap(gaps.close(self._clocks.wall(), self._clocks.monotonic()))
