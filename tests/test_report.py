@@ -25,6 +25,7 @@ from oddwatch.types import (
     Event,
     EventMetrics,
     Failure,
+    Reason,
     Row,
     Sample,
     ScoredSample,
@@ -116,12 +117,12 @@ def test_the_summary_says_it_in_words(video: Path, tmp_path: Path) -> None:
 
 def test_the_table_of_events(video: Path, tmp_path: Path) -> None:
     events = (
-        Event(1.0, 2.0, 1.5, 20.0, 0.0123, (0.5, 0.6, 0.9, 0.9)),
+        Event(1.0, 2.0, 1.5, 20.0, 0.0123, (0.5, 0.6, 0.9, 0.9), Reason("speed", 2.0, "3.1x the usual speed here")),
         Event(3.0, 3.5, 3.2, 30.0, None, None),
     )
     page = report(evaluation(scored(video, events=events)), tmp_path)
-    assert "2 monday 0:01.0 0:02.0 20.00 0.012 lower right match: cyclist" in page.text
-    assert f"1 monday 0:03.0 0:03.5 30.00 {NONE} {NONE} false alarm" in page.text
+    assert "2 monday 0:01.0 0:02.0 20.00 0.012 lower right 3.1x the usual speed here match: cyclist" in page.text
+    assert f"1 monday 0:03.0 0:03.5 30.00 {NONE} {NONE} {NONE} false alarm" in page.text
     assert "found 1, and it gave 1 false alarm." in page.text
     assert "not found" not in page.text
     ranks = [a["id"] for name, a in page.tags if name == "figure" and "id" in a]
