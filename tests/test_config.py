@@ -50,7 +50,7 @@ def test_the_second_has_the_published_numbers(
     tuned, o = recipe.fine_tune, recipe.optimiser
     assert (tuned.tensors, tuned.from_epoch, recipe.epochs) == (tensors, from_epoch, epochs)
     assert (o.learning_rate, o.step_size, recipe.data.batch_size) == (rate, step_size, batch)
-    assert tuned.target == "detached"
+    assert tuned.target == "anchor"
 
 
 def test_a_recipe_and_its_file_have_the_same_keys_and_defaults(tmp_path: Path) -> None:

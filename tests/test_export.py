@@ -25,7 +25,9 @@ __all__ = ["manifest"]
 
 
 @pytest.mark.parametrize(
-    "recipe", [FROZEN, replace(TUNED, epochs=3, fine_tune=FineTune(3))], ids=["frozen", "fine-tuned"]
+    "recipe",
+    [FROZEN, replace(TUNED, epochs=3, fine_tune=FineTune(3, target="detached"))],
+    ids=["frozen", "fine-tuned"],
 )
 def test_validation_clips_score_what_the_run_says(recipe: Recipe, manifest: Path, tmp_path: Path) -> None:
     """The mean error of the validation clips by the saved detector is the best validation loss of the run."""

@@ -242,7 +242,7 @@ def test_clipping_and_accumulation_change_what_is_learned(run: Callable[..., Tra
     [
         ("published", 0.0, 0.25),
         ("detached", 0.5, math.inf),
-        pytest.param("anchor", 0.3, 3.0, marks=pytest.mark.slow),
+        ("anchor", 0.3, 3.0),
     ],
 )
 def test_the_published_target_alone_makes_embeddings_collapse(
