@@ -133,3 +133,9 @@ def test_the_command_says_it_in_one_line(capsys: pytest.CaptureFixture[str], tmp
     assert oddwatch("train", tmp_path / "none.yaml").err == (
         f"oddwatch: {tmp_path / 'none.yaml'} cannot be read: No such file or directory\n"
     )
+    ran = oddwatch("train", CONFIGS / "r2plus1d-18-v1.yaml", "--weights", "random", "--manifest", tmp_path / "m.csv")
+    assert (ran.code, ran.err) == (
+        1,
+        f"oddwatch: no manifest {tmp_path / 'm.csv'}: make one with `oddwatch dataset prepare` and name it with "
+        "--manifest\n",
+    )

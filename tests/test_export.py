@@ -50,6 +50,9 @@ def test_the_command(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pat
     scored = oddwatch("score", "detector", tmp_path / "white.mp4", "--unit", "clip", "--json")
     assert scored.code == 0, scored.err
     assert json.loads(scored.out)["clips"][0]["anomalous"]
+    again = ("export", tmp_path / "run", "--out", "detector")
+    assert "detector holds a detector: add --overwrite to replace it" in oddwatch(*again).err
+    assert oddwatch(*again, "--overwrite").code == 0
     folder = RunFolder(tmp_path / "run")
     folder.write({**folder.record(), "state": "running"})
     with pytest.raises(RunError, match="is not finished"):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from oddwatch.backbones import GIVEN
+from oddwatch.backbones.clips import ClipBackbone
 from oddwatch.cli.options import (
     Budget,
     Cache,
@@ -18,6 +19,7 @@ from oddwatch.cli.options import (
     Fps,
     OnWhat,
     Options,
+    Overwrite,
     Precision,
     Quantized,
     Runtime,
@@ -79,10 +81,11 @@ def learn(
         ),
     ] = False,
     seed: Seed = 42,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Learn from video in which nothing unusual happens."""
-    require_free(out)
+    require_free(out, replacing=overwrite)
     given = [video for video in videos if video.lower().endswith(SUFFIXES)]
     kept = EmbeddingCache(videos[0]).collected() if len(videos) == 1 and os.path.isdir(videos[0]) else {}
     if given and len(given) < len(videos):
@@ -154,9 +157,18 @@ def learn(
     else:
         print(f"Learned from {counted(len(used), 'video')}, {seconds / 60:.1f} minutes: {detector.name}.")
         print(f"Threshold {threshold.value:.4g} ({threshold.says}).")
-        print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
+        unit = " --unit clip" if _of_clips(detector) else ""
+        print(f"Saved in {out}. Next: oddwatch score {out} VIDEO{unit}")
     if detector.failures:
         raise typer.Exit(1)
+
+
+def _of_clips(detector: Detector) -> bool:
+    """Whether every video that it learned from was one clip to it."""
+    if not isinstance(detector.backbone, ClipBackbone):
+        return False
+    window = detector.backbone.window_seconds
+    return window is None or all(entry["seconds"] <= window for entry in detector.describe()["inputs"])
 
 
 def _from_videos(
