@@ -324,7 +324,7 @@ def test_what_cannot_be_trained_is_said_before_any_work(run: Callable[..., Train
 def test_weights_that_are_none_leave_nothing_behind(run: Callable[..., Trained], tmp_path: Path) -> None:
     (tmp_path / "junk.pth").write_text("junk")
     for recipe in (replace(TUNED, fine_tune=FineTune()), TUNED):
-        with pytest.raises(WeightsError, match=r"junk\.pth is damaged or no file of weights"):
+        with pytest.raises(WeightsError, match=r"junk\.pth (is damaged|holds)"):
             run(replace(recipe, options={"weights": str(tmp_path / "junk.pth")}), "junk")
         assert not (tmp_path / "junk").exists()
 
