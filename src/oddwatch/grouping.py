@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import minimum_filter1d
 
 from oddwatch.errors import UsageError
-from oddwatch.types import Event, FloatArray, ScoreTrack
+from oddwatch.types import Event, FloatArray, Reason, ScoreTrack
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,12 @@ class EventGrouper:
         return self._raised
 
     def push(
-        self, start_seconds: float, end_seconds: float, score: float, box: FloatArray | None = None
+        self,
+        start_seconds: float,
+        end_seconds: float,
+        score: float,
+        box: FloatArray | None = None,
+        reason: Reason | None = None,
     ) -> Event | None:
         """One score. Returns the event that this one shows to be over, if any. box: (4,) as in `Event`."""
         ended = None
@@ -79,11 +84,11 @@ class EventGrouper:
             if start_seconds - self._last_end < self._grouping.cooldown_seconds:
                 self._above = False
                 return ended
-            self._event = Event(start_seconds, end_seconds, end_seconds, score, box=place)
+            self._event = Event(start_seconds, end_seconds, end_seconds, score, box=place, reason=reason)
         else:
             self._event = replace(self._event, end_seconds=end_seconds)
             if score > self._event.peak_score:
-                self._event = replace(self._event, peak_score=score, peak_seconds=end_seconds, box=place)
+                self._event = replace(self._event, peak_score=score, peak_seconds=end_seconds, box=place, reason=reason)
         if end_seconds - self._stretch_start >= self._grouping.min_seconds - 1e-9:
             self._raised = True
         return ended
@@ -109,8 +114,9 @@ def group(track: ScoreTrack, threshold: float, grouping: Grouping | None = None)
     keep[1:] |= low[1:] & ~low[:-1]
     for i in np.flatnonzero(keep):
         box = None if track.boxes is None else track.boxes[i]
+        reason = None if track.reasons is None else track.reasons[i]
         score = float(track.scores[i])
-        events.append(grouper.push(float(track.start_seconds[i]), float(track.end_seconds[i]), score, box))
+        events.append(grouper.push(float(track.start_seconds[i]), float(track.end_seconds[i]), score, box, reason))
     events.append(grouper.close())
     return tuple(e for e in events if e is not None)
 

@@ -163,6 +163,17 @@ class Embeddings(_ShapeRepr):
         )
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why a score is high. attribute: a word such as `speed`. level: how unusual, 1 is as unusual as usual video gets.
+    says: the same for people, such as `3.1x the usual speed here`.
+    """
+
+    attribute: str
+    level: float
+    says: str
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ScoreTrack(_ShapeRepr):
     """Scores over the time of one video or stream. HIGH = ANOMALOUS.
@@ -170,7 +181,7 @@ class ScoreTrack(_ShapeRepr):
     source: the video's display name. start_seconds, end_seconds: (N,) what each score looked at, known at its end.
     scores: (N,) float64, finite, >= 0. boxes: (N, 4) float32 left, top, right, bottom (fractions) of the region around
     the highest cell, or None without a grid. maps: (N, Gh, Gw) float32 anomaly maps, or None when not asked for. info:
-    the video.
+    the video. reasons: N of them, why each score is as high as it is (None: nothing is), or None when nobody can say.
     """
 
     source: str
@@ -180,6 +191,7 @@ class ScoreTrack(_ShapeRepr):
     boxes: FloatArray | None = None
     maps: FloatArray | None = None
     info: VideoInfo | None = None
+    reasons: tuple[Reason | None, ...] | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -192,6 +204,7 @@ class ScoreTrack(_ShapeRepr):
             self.maps is None or (self.maps.ndim == 3 and len(self.maps) == n),
             f"maps is ({n}, Gh, Gw), got {_shape(self.maps)}",
         )
+        _require(self.reasons is None or len(self.reasons) == n, f"there are {n} reasons, one for each score")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -215,6 +228,9 @@ class ScoreTrack(_ShapeRepr):
             arrays = [a for p in parts if (a := getattr(p, name)) is not None]
             _require(len(arrays) in (0, len(parts)), f"some stretches have {name} and some do not")
             joined[name] = np.concatenate(arrays) if arrays else None
+        told = [p.reasons for p in parts if p.reasons is not None]
+        _require(len(told) in (0, len(parts)), "some stretches have reasons and some do not")
+        joined["reasons"] = tuple(reason for reasons in told for reason in reasons) if told else None
         return replace(parts[0], **joined)
 
     def at(self, times_seconds: FloatArray) -> FloatArray:
@@ -231,7 +247,8 @@ class Event:
     """A stretch of track above the threshold.
 
     peak_score is reached at peak_seconds. p_value: how often usual video scores at least as high (None: no
-    calibration). box: where, as fractions of the frame (None: the scorer does not localise).
+    calibration). box: where, as fractions of the frame (None: the scorer does not localise). reason: why the peak is so
+    high (None: the scorer cannot say).
     """
 
     start_seconds: float
@@ -240,6 +257,7 @@ class Event:
     peak_score: float
     p_value: float | None = None
     box: Box | None = None
+    reason: Reason | None = None
 
     @property
     def seconds(self) -> float:

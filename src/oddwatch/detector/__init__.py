@@ -262,7 +262,7 @@ class Detector:
     def score_embeddings(self, embeddings: Embeddings, source: str, *, maps: bool = True) -> ScoreTrack:
         """The score track of embeddings of this detector's backbone. Raises VideoError for another shape of picture."""
         fitted = self._learned()
-        boxes = kept = None
+        boxes = kept = reasons = None
         if self.on == "grid":
             grid = embeddings.grid
             if grid is None or grid.shape[1:] != self._grid_shape:
@@ -277,9 +277,12 @@ class Detector:
             found = fitted.maps(grid)
             scores = found.max(axis=(1, 2)).astype(np.float64)
             boxes, kept = peak_boxes(found), found if maps else None
+            reasons = fitted.reasons(grid, found)
         else:
             scores = fitted.vector_scores(embeddings.vector)
-        return ScoreTrack(source, embeddings.start_seconds, embeddings.end_seconds, scores, boxes, kept)
+        return ScoreTrack(
+            source, embeddings.start_seconds, embeddings.end_seconds, scores, boxes, kept, reasons=reasons
+        )
 
     def _score(
         self, path: str, *, fps: float | None, maps: bool, cache: EmbeddingCache | None, progress: Progress | None

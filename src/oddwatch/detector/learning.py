@@ -15,7 +15,7 @@ from oddwatch.embed import Progress, StoredEmbeddings
 from oddwatch.errors import NotEnoughVideoError
 from oddwatch.scorers import GridScorer, Scorer
 from oddwatch.scorers.base import PIXELS
-from oddwatch.types import FloatArray, ScoreTrack, covered_seconds
+from oddwatch.types import FloatArray, Reason, ScoreTrack, covered_seconds
 
 Indices = NDArray[np.int64]
 PIECE_SECONDS = 10.0
@@ -98,7 +98,9 @@ class FittedScorer:
         """Learn from these embeddings, or from a random sample of `max_rows` rows. Raises NotEnoughVideoError."""
         if self.on == "grid":
             assert stored.grid_shape is not None
-            values, cells, of = stored.sample_rows(items, most=self.scorer.max_rows, seed=seed)
+            values, cells, of = stored.sample_rows(
+                items, most=self.scorer.max_rows, seed=seed, whole=self.scorer.whole_moments
+            )
             if len(values) < 2:
                 raise NotEnoughVideoError("nothing moves in the usual video: give video in which the usual happens")
             x = self._grid.rows(values, cells, stored.grid_shape[:2])
@@ -114,6 +116,10 @@ class FittedScorer:
     def maps(self, grids: FloatArray) -> NDArray[np.float32]:
         """(N, Gh, Gw) anomaly maps of grids (N, Gh, Gw, d)."""
         return self._grid.maps(grids)
+
+    def reasons(self, grids: FloatArray, maps: NDArray[np.float32]) -> tuple[Reason | None, ...] | None:
+        """Why the highest cell of each map is high; None for a map of zeros, and altogether when the scorer is mute."""
+        return self._grid.reasons(grids, maps)
 
     def vector_scores(self, vectors: FloatArray) -> FloatArray:
         """(N,) scores of vectors (N, D)."""

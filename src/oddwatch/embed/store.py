@@ -244,13 +244,21 @@ class StoredEmbeddings:
             row_bounds=self.row_bounds[items],
         )
 
-    def sample_rows(self, items: Indices, *, most: int, seed: int) -> tuple[Rows, Indices, Indices]:
-        """At most `most` cells drawn evenly from the embeddings `items`: values (m, d), cells (m,), embedding (m,)."""
+    def sample_rows(
+        self, items: Indices, *, most: int, seed: int, whole: bool = False
+    ) -> tuple[Rows, Indices, Indices]:
+        """At most `most` cells drawn evenly from the embeddings `items`: values (m, d), cells (m,), embedding (m,).
+
+        whole: draw embeddings, each with all of its cells, until there are about so many.
+        """
+        rng = np.random.default_rng(seed)
+        total = int((self.row_bounds[items, 1] - self.row_bounds[items, 0]).sum())
+        if whole and total > most:
+            items = np.sort(rng.choice(items, max(len(items) * most // total, 1), replace=False))
         begins = self.row_bounds[items, 0]
         counts = self.row_bounds[items, 1] - begins
         total = int(counts.sum())
-        rng = np.random.default_rng(seed)
-        picked = np.arange(total) if total <= most else np.sort(rng.choice(total, most, replace=False))
+        picked = np.arange(total) if whole or total <= most else np.sort(rng.choice(total, most, replace=False))
         ends = np.cumsum(counts)
         which = np.searchsorted(ends, picked, side="right")
         rows = begins[which] + picked - (ends[which] - counts[which])

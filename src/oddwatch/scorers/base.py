@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.errors import NotEnoughVideoError
-from oddwatch.types import FloatArray
+from oddwatch.types import FloatArray, Reason
 
 Arrays = dict[str, FloatArray]
 Rows = NDArray[np.float32]
@@ -33,6 +33,9 @@ class Scorer(ABC):
     columns: ClassVar[tuple[str, ...]] = ()
     """Names of the columns that it needs, for scorers that know what they look at; empty: any rows will do."""
 
+    whole_moments: ClassVar[bool] = False
+    """Whether a sample of the rows of grids has to keep all rows of a moment together."""
+
     options: dict[str, Any]
 
     told: Callable[[float], None] | None = None
@@ -51,6 +54,10 @@ class Scorer(ABC):
     @abstractmethod
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """What was learned, as arrays and JSON."""
+
+    def explain(self, x: FloatArray) -> list[Reason] | None:
+        """Why each of the rows x (n, d) has its score; None from scorers that cannot say."""
+        return None
 
     def says(self) -> str:
         """What became of it in `fit`, in short; empty when there is nothing to say."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.scorers.base import Rows, Scorer
-from oddwatch.types import FloatArray
+from oddwatch.types import FloatArray, Reason
 
 
 class GridScorer:
@@ -36,3 +36,18 @@ class GridScorer:
         if held.any():
             maps[held] = self.scorer.score(self.rows(flat[held], np.nonzero(held)[1], (grid.shape[1], grid.shape[2])))
         return maps.reshape(grid.shape[:3])
+
+    def reasons(self, grid: FloatArray, maps: Rows) -> tuple[Reason | None, ...] | None:
+        """For each map (N, Gh, Gw) of a grid why its highest cell is high; None for a map of zeros, and altogether from
+        scorers that cannot say.
+        """
+        flat, peaks = grid.reshape(len(grid), -1, grid.shape[-1]), maps.reshape(len(maps), -1).argmax(axis=1)
+        high = np.flatnonzero(maps.any(axis=(1, 2)))
+        rows = self.rows(flat[high, peaks[high]], peaks[high], (grid.shape[1], grid.shape[2]))
+        found = self.scorer.explain(rows) if len(rows) else []
+        if found is None:
+            return None
+        reasons: list[Reason | None] = [None] * len(maps)
+        for index, reason in zip(high, found, strict=True):
+            reasons[index] = reason
+        return tuple(reasons)

@@ -1,0 +1,99 @@
+"""What the place looks like when nothing is there: what rests that was not there, what has gone, who stays how long.
+
+The median of the first half minute, then each cell follows its brightness by a bounded step (sigma-delta, after
+Manzanera and Richefeu, 2007), so that what passes by hardly moves it and slow light does.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oddwatch.types import Image
+
+Map = NDArray[np.float32]
+
+SETTLE_SECONDS = 30.0
+"""Before this, who was there at the start is still part of the background."""
+CHANNELS = ("left", "taken", "dwell", "crowd", "changed")
+
+_CONTRAST = 10.0  # grey levels by which a cell differs from another
+_RECENT_SECONDS = 0.5  # over this time what rests looks the same
+_THING = (3, 3)  # cells: what is left behind is smaller than a person
+_OUTLINE = (7, 7)  # cells: a thing and its edges
+_REST_SECONDS = 2.0  # a shorter halt is part of walking past
+_SAMPLE_SECONDS = 1.0
+_FEWER = 0.8  # of the edges that were there: with fewer something has gone
+_STEP = 0.5  # grey levels per second by which the background follows
+_PRESENT = 0.15  # share of a window from which somebody is there
+_LEAVES = 2.0  # a second of absence undoes this many of presence
+_WIDE = 5  # windows: how far a crowd reaches
+_RENEWED = 0.6  # share of the picture: when so much of it is another for so long, the camera or the light is another
+_RENEWED_SECONDS = 10.0
+
+
+class Background:
+    """Of one stream, in cells."""
+
+    def __init__(self, window_cells: int) -> None:
+        self._window = window_cells, window_cells
+        self._wide = _WIDE * window_cells, _WIDE * window_cells
+        self._samples: list[Map] = []
+        self._usual: Map | None = None
+        self._seconds = 0.0
+        self._another = 0.0
+
+    def update(self, gray: Image, moving: Map, seconds: float) -> Map:
+        """(h, w, 5) `CHANNELS`.
+
+        left, taken: share of a bag's size around the cell in which something rests that was not there, or is gone that
+        was. dwell: seconds for which somebody has been in the window, less twice those in which nobody was. crowd:
+        share of the wider neighbourhood in which somebody is, where somebody is in the window. changed: share of the
+        picture that is another. gray: (H, W). moving: (h, w) share of each cell. seconds: since the last call.
+        """
+        height, width = moving.shape
+        now = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+        now -= np.median(now)  # light that changes all over the picture
+        seconds = min(max(seconds, 0.0), 1.0)
+        self._seconds += seconds
+        if self._usual is None:
+            self._rested = np.zeros_like(now)
+            self._dwelt = np.zeros_like(now)
+            if self._seconds >= len(self._samples) * _SAMPLE_SECONDS:
+                self._samples.append(now)
+            if self._seconds < SETTLE_SECONDS:
+                return self._measured(moving > _PRESENT, np.zeros_like(moving, bool), now, seconds)
+            self._usual = np.median(self._samples, axis=0).astype(np.float32)
+            self._samples.clear()
+            self._recent = now
+        self._recent = self._recent + min(seconds / _RECENT_SECONDS, 1.0) * (now - self._recent)
+        step = seconds * _STEP
+        self._usual += np.clip(now - self._usual, -step, step)
+        other = np.abs(now - self._usual) > _CONTRAST
+        still = other & (np.abs(now - self._recent) < _CONTRAST)
+        self._rested = np.where(still, self._rested + seconds, 0).astype(np.float32)
+        self._another = self._another + seconds if other.mean() > _RENEWED else 0.0
+        if self._another > _RENEWED_SECONDS:
+            self._usual, self._another = now.copy(), 0.0
+        return self._measured(other | (moving > _PRESENT), other, now, seconds)
+
+    def _measured(self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, seconds: float) -> Map:
+        present = there.astype(np.float32)
+        share = cv2.blur(present, self._window)
+        stays = share > _PRESENT
+        self._dwelt = np.maximum(self._dwelt + np.where(stays, seconds, -_LEAVES * seconds), 0).astype(np.float32)
+        rests = cv2.blur((self._rested >= _REST_SECONDS).astype(np.float32), _THING)
+        taken = np.zeros_like(rests)
+        if rests.any() and self._usual is not None:
+            fewer = _outline(now) < _FEWER * _outline(self._usual)
+            taken, rests = np.where(fewer, rests, 0), np.where(fewer, 0, rests)
+        crowd = np.where(stays, cv2.blur(present, self._wide, borderType=cv2.BORDER_CONSTANT), 0)
+        changed = np.full_like(rests, other.mean())
+        return np.dstack([rests, taken, np.where(stays, self._dwelt, 0), crowd, changed]).astype(np.float32)
+
+
+def _outline(cells: Map) -> Map:
+    """How much edge there is around each cell: a bag has more than the ground that it hides."""
+    right, down = cv2.Sobel(cells, cv2.CV_32F, 1, 0), cv2.Sobel(cells, cv2.CV_32F, 0, 1)
+    return np.asarray(cv2.blur(np.abs(right) + np.abs(down), _OUTLINE), np.float32)

@@ -1,0 +1,53 @@
+"""A mean over time that is carried ALONG the motion, so that swinging limbs even out without delay.
+
+The last mean is moved to where its contents have gone and blended with the new value; a place that its contents have
+left lets go of them faster. The first means are plain means of what there is.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Map = NDArray[np.float32]
+
+STEP_SECONDS = 0.1
+"""The weight of a new value is given for values that come so far apart."""
+_LEFT = 0.5  # of the mean's speed: with less, what was here has gone
+
+
+class Carried:
+    """The mean of one stream, forwards in time, or backwards with velocities of the other sign."""
+
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
+        self._mean: Map | None = None
+        self._kept = 0.0  # share of the mean that is not of the newest values alone: for plain means at the start
+
+    def step(self, windows: Map, velocity: Map, seconds: float) -> Map:
+        """The mean now. windows: (h, w, c), the first channel is the speed. velocity: (h, w, 2) of what each cell
+        holds, in cells per `seconds`, the time since the last call.
+        """
+        if self._mean is None:
+            self._mean, self._kept = windows, 1.0
+            height, width = windows.shape[:2]
+            self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+            return windows
+        moved = _at(self._mean, self._x - velocity[..., 0], self._y - velocity[..., 1])
+        least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
+        self._kept += 1
+        weight = np.float32(max(least, 1 / self._kept))
+        gone = windows[..., :1] < _LEFT * moved[..., :1]
+        self._mean = np.asarray(moved + np.where(gone, (1 + weight) / 2, weight) * (windows - moved), np.float32)
+        return self._mean
+
+    def forget(self) -> None:
+        """What was carried is of another time."""
+        self._mean = None
+
+
+def _at(mean: Map, x: Map, y: Map) -> Map:
+    """mean (h, w, c) read at x, y (h, w)."""
+    parts = [mean[..., i : i + 4] for i in range(0, mean.shape[2], 4)]  # remap takes at most 4 channels
+    return np.dstack([cv2.remap(p, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for p in parts])

@@ -1,0 +1,160 @@
+"""`attributes`: faster, elsewhere, another way, larger or longer than usual: what a guard would say, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from oddwatch.scorers.attributes.appearance import Appearance
+from oddwatch.scorers.attributes.base import COLUMNS, Attribute, Sums, Usual
+from oddwatch.scorers.attributes.crowd import Crowd
+from oddwatch.scorers.attributes.direction import Direction
+from oddwatch.scorers.attributes.dwell import Dwell
+from oddwatch.scorers.attributes.place import Place
+from oddwatch.scorers.attributes.rest import Left, Taken
+from oddwatch.scorers.attributes.scene import Scene
+from oddwatch.scorers.attributes.size import Shape, Size
+from oddwatch.scorers.attributes.speed import Speed
+from oddwatch.scorers.base import Arrays, Rows, Scorer, checked
+from oddwatch.types import FloatArray, Reason
+
+ALL: tuple[Attribute, ...] = (
+    *(Speed(), Direction(), Place(), Left(), Taken(), Size(), Shape(), Dwell(), Crowd(), Appearance(), Scene()),
+)
+ATTRIBUTES = tuple(attribute.name for attribute in ALL)
+
+_PARTS = 4  # contiguous parts of the usual video, each measured against the others
+_BLOCKS = 20  # contiguous blocks of it, whose highest values say what is extreme
+_SPREADS = 3.0  # of those highest values above their mean
+_WEIGHT = 4.0  # of what the others exceed 1 by
+
+
+class AttributesScorer(Scorer):
+    """How unusual is what moves or rests in a window: its speed, and what ten other attributes exceed the usual by.
+
+    Each attribute (`ATTRIBUTES`, a file each) measures a row against sums over usual rows. What it measures is divided
+    by its alarm level: mean plus three standard deviations of the highest values of 20 contiguous blocks of usual
+    video, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as unusual
+    as usual video gets. The score is the speed, which ranks all that moves, plus 4 times what each other attribute
+    exceeds 1 by: below it they only tell usual from usual. only: names of attributes to use, all when empty. In the
+    spirit of Singh et al., EVAL, CVPR 2023. `attributes` gives them one by one, `explain` in words.
+    """
+
+    name = "attributes"
+    summary = "speed, direction, place, size, dwell... each against what is usual there; for fixed cameras"
+    paper = "in the spirit of Singh et al., EVAL: Explainable Video Anomaly Localization, CVPR 2023"
+    columns: ClassVar[tuple[str, ...]] = COLUMNS
+    whole_moments = True
+    max_rows = 400_000
+
+    def __init__(self, *, only: Sequence[str] = ()) -> None:
+        if unknown := set(only) - set(ATTRIBUTES):
+            raise ValueError(f"only holds {sorted(unknown)[0]!r}: there are {', '.join(ATTRIBUTES)}")
+        self.options: dict[str, Any] = {"only": list(only)}
+        self._used = [attribute for attribute in ALL if not only or attribute.name in only]
+        self._sums: list[Sums] | None = None
+
+    def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
+        """See `Scorer.fit`. groups also say which rows are neighbours in time; without them the order of rows does."""
+        rows = checked(x, columns=len(COLUMNS), at_least=2)
+        if groups is not None:
+            rows = rows[np.lexsort((groups[:, 1], groups[:, 0]))]
+        parts = [part for part in np.array_split(rows, _PARTS) if len(part)]
+        sums = [self._sums_of(part) for part in parts]
+        total = sums[0]
+        for more in sums[1:]:
+            total = _added(total, more)
+        self._extremes = np.concatenate(
+            [
+                _highest(_measured(self._usual_of(_added(total, own, -1)), part), _BLOCKS // _PARTS)
+                for part, own in zip(parts, sums, strict=True)
+            ]
+        )
+        self._take(total)
+        return self
+
+    def update(self, x: FloatArray) -> Self:
+        """Learn more usual rows, in order of time. What is usual is then what a fit on all rows would say, up to
+        rounding; the alarm levels are not: new rows are measured by what was known before them. Raises ValueError
+        before `fit`.
+        """
+        rows = checked(x, columns=len(COLUMNS), at_least=1)
+        known = self._known()
+        self._extremes = np.concatenate([self._extremes, _highest(_measured(self._usual, rows), _BLOCKS // _PARTS)])
+        self._take(_added(known, self._sums_of(rows)))
+        return self
+
+    def attributes(self, x: FloatArray) -> Rows:
+        """(n, a) the attributes in use, >= 0, each in units of its alarm level."""
+        self._known()
+        rows = checked(x, columns=len(COLUMNS))
+        return np.asarray(_measured(self._usual, rows) / self._levels, dtype=np.float32)
+
+    def score(self, x: FloatArray) -> FloatArray:
+        return np.asarray(_parts(self.attributes(x)).sum(axis=1), dtype=np.float64)
+
+    def explain(self, x: FloatArray) -> list[Reason]:
+        """For each row the attribute that adds most to its score, by how much, and in words."""
+        rows = checked(x, columns=len(COLUMNS))
+        found = self.attributes(rows)
+        most = _parts(found).argmax(axis=1)
+        return [
+            Reason(self._used[i].name, float(found[n, i]), self._usual[i].says(rows[n])) for n, i in enumerate(most)
+        ]
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        if self._sums is None:
+            raise ValueError("state before fit")
+        arrays: Arrays = {"extremes": self._extremes}
+        for attribute, sums in zip(self._used, self._sums, strict=True):
+            arrays |= {f"{attribute.name}.{key}": value for key, value in sums.items()}
+        return arrays, {}
+
+    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
+        self._extremes = np.asarray(arrays["extremes"], dtype=np.float32)
+        sums: list[Sums] = []
+        for attribute in self._used:
+            start = f"{attribute.name}."
+            sums.append({k.removeprefix(start): np.asarray(v) for k, v in arrays.items() if k.startswith(start)})
+        self._take(sums)
+        return self
+
+    def _take(self, sums: list[Sums]) -> None:
+        self._sums = sums
+        self._usual = self._usual_of(sums)
+        floors = np.array([attribute.floor for attribute in self._used], dtype=np.float32)
+        self._levels = np.maximum(self._extremes.mean(axis=0) + _SPREADS * self._extremes.std(axis=0), floors)
+
+    def _known(self) -> list[Sums]:
+        if self._sums is None:
+            raise ValueError("score before fit")
+        return self._sums
+
+    def _sums_of(self, rows: Rows) -> list[Sums]:
+        return [attribute.sums(rows) for attribute in self._used]
+
+    def _usual_of(self, sums: Sequence[Sums]) -> list[Usual]:
+        return [attribute.usual(own) for attribute, own in zip(self._used, sums, strict=True)]
+
+
+def _added(one: Sequence[Sums], other: Sequence[Sums], sign: int = 1) -> list[Sums]:
+    return [{key: a[key] + sign * b[key] for key in a} for a, b in zip(one, other, strict=True)]
+
+
+def _measured(usual: Sequence[Usual], rows: Rows) -> Rows:
+    """(n, a)."""
+    return np.stack([one.measure(rows) for one in usual], axis=1).astype(np.float32)
+
+
+def _highest(measured: Rows, blocks: int) -> Rows:
+    """(blocks, a) highest values of contiguous blocks of rows."""
+    return np.stack([block.max(axis=0) for block in np.array_split(measured, blocks) if len(block)])
+
+
+def _parts(attributes: Rows) -> Rows:
+    """(n, a) what each adds to the score: the first all of it, the others what exceeds 1."""
+    parts = _WEIGHT * np.maximum(attributes - 1, 0)
+    parts[:, 0] = attributes[:, 0]
+    return np.asarray(parts)

@@ -1,0 +1,98 @@
+"""Sums over rows kept by place: a map of bins in a frame of one by three picture heights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oddwatch.scorers.attributes.base import Sums, column
+from oddwatch.scorers.base import Rows
+from oddwatch.types import FloatArray
+
+BINS = 24
+"""Per picture height."""
+WIDTHS = 3
+"""Picture heights that are kept."""
+NEVER = 1e-4
+"""Occupancy, as a share of the most frequented place, that is as good as none."""
+_BLUR_BINS = 1.2  # about half a person
+_TRUSTED = 0.3  # of the mean count of a place: so much of the whole picture's is mixed with each place's own
+
+
+def bins(rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Row and column of the bin of each row."""
+    y = np.floor((column(rows, "y") + 0.5) * BINS).astype(np.intp)
+    x = np.floor((column(rows, "x") + WIDTHS / 2) * BINS).astype(np.intp)
+    return np.clip(y, 0, BINS - 1), np.clip(x, 0, WIDTHS * BINS - 1)
+
+
+def placed_sum(rows: Rows, values: FloatArray) -> NDArray[np.float64]:
+    """(bins, 3 bins) sum of the values (n,) in each bin."""
+    where = np.ravel_multi_index(bins(rows), (BINS, WIDTHS * BINS))
+    sums = np.bincount(where, values.astype(np.float64), BINS * WIDTHS * BINS)
+    return np.asarray(sums.reshape(BINS, WIDTHS * BINS), np.float64)
+
+
+def blurred(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each bin with its neighbours."""
+    return np.asarray(cv2.GaussianBlur(sums, (0, 0), _BLUR_BINS), np.float64)
+
+
+def occupancy(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Smooth share of the most frequented place, `NEVER` to 1."""
+    smooth = blurred(np.maximum(sums, 0))
+    return np.asarray(np.maximum(smooth / max(float(smooth.max()), 1e-6), NEVER))
+
+
+def gaussian_sums(rows: Rows, values: Rows, weights: Rows) -> Sums:
+    """For `PlacedGaussian`: values (n,) with weights (n,)."""
+    w, v = weights.astype(np.float64), values.astype(np.float64)
+    at = np.stack([np.ones_like(w), column(rows, "y"), column(rows, "x")], axis=1)
+    return {
+        "count": placed_sum(rows, w),
+        "first": placed_sum(rows, w * v),
+        "second": placed_sum(rows, w * v * v),
+        "products": (at * w[:, None]).T @ at,
+        "moments": (at * w[:, None]).T @ v,
+    }
+
+
+@dataclass(frozen=True)
+class PlacedGaussian:
+    """Mean and spread of a value at each place. Over the whole picture the mean is linear in y and x (perspective);
+    where much was seen the place has its own, shrunk towards that. mean, spread: (bins, 3 bins).
+    """
+
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @staticmethod
+    def of(sums: Sums, *, least_spread: float, trusted: float = _TRUSTED) -> PlacedGaussian:
+        """least_spread: in units of the value. trusted: of the mean count, what stands for the whole picture."""
+        count, total = sums["count"], float(sums["count"].sum())
+        if total <= 0:
+            flat = np.zeros((BINS, WIDTHS * BINS))
+            return PlacedGaussian(flat, flat + least_spread)
+        trend = np.linalg.lstsq(sums["products"] + 1e-9 * total * np.eye(3), sums["moments"], rcond=None)[0]
+        y, x = np.mgrid[0:BINS, 0 : WIDTHS * BINS]
+        expected = trend[0] + trend[1] * ((y + 0.5) / BINS - 0.5) + trend[2] * ((x + 0.5) / BINS - WIDTHS / 2)
+        values = sums["second"] - 2 * expected * sums["first"] + expected**2 * count  # squared distances from the trend
+        variance = max(float(values.sum()) / total, 0.0)
+        prior = trusted * total / max(int((count > 0).sum()), 1)
+        n = blurred(count) + prior
+        off = blurred(sums["first"] - expected * count) / n
+        spread = np.sqrt(np.maximum((blurred(values) + prior * variance) / n - off**2, least_spread**2))
+        return PlacedGaussian(expected + off, spread)
+
+    def above(self, rows: Rows, values: Rows) -> Rows:
+        """(n,) standard deviations by which values lie above what is usual at their places, at least 0."""
+        where = bins(rows)
+        return np.asarray(np.maximum(values - self.mean[where], 0) / self.spread[where], np.float32)
+
+    def usually(self, row: Rows) -> float:
+        """The mean where one row (d,) is."""
+        y, x = bins(row[None])
+        return float(self.mean[y[0], x[0]])
