@@ -185,7 +185,8 @@ def test_learn_json(oddwatch_: Runner, videos: Path) -> None:
 
 def test_learn_replaces_a_detector(oddwatch_: Runner, videos: Path, door: Path, tmp_path: Path) -> None:
     shutil.copytree(door, tmp_path / "door")
-    assert oddwatch_("learn", videos / "usual.mp4", "--out", "door", "--scorer", "centroid").code == 0
+    again = ("learn", videos / "usual.mp4", "--out", "door", "--scorer", "centroid", "--overwrite")
+    assert oddwatch_(*again).code == 0
     assert Detector.load("door").scorer_name == "centroid"
 
 
