@@ -104,6 +104,13 @@ def test_usage_lines() -> None:
         "dataset": "Usage: oddwatch dataset [OPTIONS] COMMAND [ARGS]...",
         "backbones": "Usage: oddwatch backbones [OPTIONS] COMMAND [ARGS]...",
         "scorers": "Usage: oddwatch scorers [OPTIONS]",
+        "status": "Usage: oddwatch status [OPTIONS] SITE",
+        "coverage": "Usage: oddwatch coverage [OPTIONS] SITE",
+        "config": "Usage: oddwatch config [OPTIONS] COMMAND [ARGS]...",
+        "events": "Usage: oddwatch events [OPTIONS] COMMAND [ARGS]...",
+        "alerts": "Usage: oddwatch alerts [OPTIONS] COMMAND [ARGS]...",
+        "notify": "Usage: oddwatch notify [OPTIONS] COMMAND [ARGS]...",
+        "store": "Usage: oddwatch store [OPTIONS] COMMAND [ARGS]...",
     }
 
 
@@ -348,14 +355,15 @@ def test_the_clip_way_is_one_line_per_clip(
     oddwatch_: Runner, videos: Path, door: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(videos)
-    ran = oddwatch_("score", door, "odd.mp4", "quiet.mp4", "--unit", "clip", "--csv", tmp_path / "clips.csv")
+    budget = ("--unit", "clip", "--budget", "1%")
+    ran = oddwatch_("score", door, "odd.mp4", "quiet.mp4", *budget, "--csv", tmp_path / "clips.csv")
     assert (ran.code, ran.err) == (0, "")
     found = re.findall(ARTICLE, ran.out, re.MULTILINE)
     assert [(clip[0], clip[3], clip[4]) for clip in found] == [
         ("odd.mp4", "UNUSUAL", "usual"),
         ("quiet.mp4", "usual", "usual"),
     ]
-    verdict = Detector.load(door).score_clip("odd.mp4")
+    verdict = Detector.load(door).score_clip("odd.mp4", budget="1%")
     assert float(found[0][1]) == pytest.approx(verdict.score, rel=1e-3)
     assert float(found[0][2]) == pytest.approx(verdict.threshold, rel=1e-3)
     rows = read_csv(tmp_path / "clips.csv")

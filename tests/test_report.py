@@ -152,7 +152,7 @@ def test_matching_is_that_of_the_event_metrics() -> None:
 def test_labels_alone_are_truth_enough(video: Path, tmp_path: Path) -> None:
     text = report(evaluation(scored(video, truth=None)), tmp_path).text
     assert "Of 1 unusual event known to have happened it found 1" in text
-    assert "0.012 lower right match" in text
+    assert f"0.012 lower right {NONE} match" in text
     assert "monday : unusual 0:01.2 to 0:02.3" in text
 
 
@@ -163,7 +163,7 @@ def test_without_labels_there_is_no_roc(video: Path, tmp_path: Path) -> None:
     page = report(given, tmp_path)
     assert "No ROC and no precision-recall curve: no test frame is labelled." in page.text
     assert "What really happened is not known" in page.text
-    assert "20.00 0.012 lower right not known" in page.text
+    assert f"20.00 0.012 lower right {NONE} not known" in page.text
     assert "No figures per frame" in page.text
     assert "Leave one" not in page.text
     assert "false alarm" not in page.text
