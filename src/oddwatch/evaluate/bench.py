@@ -133,7 +133,7 @@ def plan(sections: Sequence[Section]) -> list[Setting]:
                 found.append(Setting("main", quality, backbone, calibrated=True))
             if quality != DEFAULT:
                 continue
-            if "scorers" in sections:
+            if "scorers" in sections and not offline:
                 found += [
                     Setting("scorers", f"{name} on {look}", backbone, name, look)
                     for look in ("grid", "vector")
@@ -256,7 +256,7 @@ def _measured(
         row = replace(
             row,
             events=events_of(detector, tests, tracks)[1],
-            leave_one_out=None if setting.offline else leave_one_out_of(detector, usual, None),
+            leave_one_out=leave_one_out_of(detector, usual, None) if _is_default(setting) else None,
             threshold_says=detector.threshold.says,
             speed=speed_of(
                 _decoded(tests),
@@ -265,6 +265,10 @@ def _measured(
             ),
         )
     return replace(row, figures=figures, seconds=round(time.perf_counter() - began, 1))
+
+
+def _is_default(setting: Setting) -> bool:
+    return setting.name == DEFAULT and not setting.offline
 
 
 def _empty(setting: Setting) -> BenchRow:
