@@ -90,7 +90,8 @@ def _read(out: Path) -> dict[str, BenchRow]:
     try:
         for line in out.read_text(encoding="utf-8").splitlines():
             values = json.loads(line)
-            rows[values.pop("key")] = BenchRow.from_json(values)
+            key = str(values.pop("key"))
+            rows[key] = BenchRow.from_json(values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"--out {out} is no file of this command ({error!r}): choose another, or delete it") from error
     return rows
