@@ -248,7 +248,7 @@ def test_score_prints_a_table_of_events(
     ran = oddwatch_("score", door, "odd.mp4", "quiet.mp4")
     title, head, line, row, empty, threshold = ran.out.splitlines()
     assert title.strip() == "Unusual events in 0:14.8 of video"
-    assert head.split() == ["video", "from", "to", "peak", "p-value", "place"]
+    assert head.split() == ["video", "from", "to", "peak", "p-value", "place", "why"]
     assert set(line) == {"─"}
     assert re.fullmatch(r"odd\.mp4 +0:0\d\.\d +0:0\d\.\d +[\d.]+ +[\d.]+ +\S+ *", row)
     assert (empty, threshold.startswith("Threshold ")) == ("", True)

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -22,7 +23,7 @@ console = Console(markup=False, highlight=False, emoji=False)
 errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 _unbounded = Console(markup=False, highlight=False, emoji=False, width=1000)
-EVENT_COLUMNS = ("video", "from", "to", "peak", "p-value", "place")
+EVENT_COLUMNS = ("video", "from", "to", "peak", "p-value", "place", "why")
 EVENT_NUMBERS = ("from", "to", "peak", "p-value")
 
 
@@ -147,7 +148,8 @@ def print_descriptions(entries: Iterable[tuple[str, Sequence[str]]]) -> None:
 def event_row(source: str, event: Event) -> list[str]:
     """One line of a table with `EVENT_COLUMNS`."""
     p = "-" if event.p_value is None else f"{event.p_value:.2g}"
-    return [source, clock(event.start_seconds), clock(event.end_seconds), f"{event.peak_score:.3g}", p, event.place]
+    times = clock(event.start_seconds), clock(event.end_seconds)
+    return [source, *times, f"{event.peak_score:.3g}", p, event.place, event.reason.says if event.reason else "-"]
 
 
 def event_json(source: str, event: Event) -> dict[str, Any]:
@@ -161,6 +163,7 @@ def event_json(source: str, event: Event) -> dict[str, Any]:
         "p_value": event.p_value,
         "place": event.place,
         "box": None if event.box is None else [round(side, 4) for side in event.box],
+        "reason": None if event.reason is None else asdict(event.reason),
     }
 
 

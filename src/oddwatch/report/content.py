@@ -232,6 +232,7 @@ def event_rows(evaluation: Evaluation, events: Sequence[FoundEvent]) -> list[dic
             "peak": number(one.event.peak_score),
             "p": p_value(one.event.p_value),
             "place": one.event.place if one.event.box is not None else NONE,
+            "why": one.event.reason.says if one.event.reason is not None else NONE,
             "verdict": verdict(one),
             "is_false": one.is_false,
         }

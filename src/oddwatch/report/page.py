@@ -161,6 +161,8 @@ class _Content:
             parts.append(f"p = {p_value(event.p_value)}")
         if event.box is not None:
             parts.append(event.place)
+        if event.reason is not None:
+            parts.append(event.reason.says)
         parts.append("what happened is not known" if found.truth is None else content.verdict(found))
         caption = ", ".join(parts)
         bgr = strip[..., ::-1]

@@ -28,7 +28,7 @@ ATTRIBUTES = tuple(attribute.name for attribute in ALL)
 _PARTS = 4  # contiguous parts of the usual video, each measured against the others
 _BLOCKS = 20  # contiguous blocks of it, whose highest values say what is extreme
 _SPREADS = 3.0  # of those highest values above their mean
-_WEIGHT = 1.5  # of what the others exceed 1 by
+_WEIGHT = 4.0  # of what the others exceed 1 by
 
 
 class AttributesScorer(Scorer):
@@ -37,7 +37,7 @@ class AttributesScorer(Scorer):
     Each attribute (`ATTRIBUTES`, a file each) measures a row against sums over usual rows. What it measures is divided
     by its alarm level: mean plus three standard deviations of the highest values of 20 contiguous blocks of usual
     video, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as unusual
-    as usual video gets. The score is the speed, which ranks all that moves, plus 1.5 times what each other attribute
+    as usual video gets. The score is the speed, which ranks all that moves, plus 4 times what each other attribute
     exceeds 1 by: below it they only tell usual from usual. only: names of attributes to use, all when empty. In the
     spirit of Singh et al., EVAL, CVPR 2023. `attributes` gives them one by one, `explain` in words.
     """

@@ -17,7 +17,7 @@ class Left(Attribute):
     """Share in which something new rests x -log(how often something rested there)."""
 
     name = "left"
-    floor = 0.8
+    floor = 2.0
     _sentence: ClassVar[str] = "something rests here that was not here"
 
     def sums(self, rows: Rows) -> Sums:

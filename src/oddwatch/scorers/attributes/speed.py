@@ -22,19 +22,33 @@ class Speed(Attribute):
     floor = 3.0
 
     def sums(self, rows: Rows) -> Sums:
-        return gaussian_sums(rows, column(rows, "speed"), np.asarray(column(rows, "moving") > _MOVES, np.float32))
+        moving = column(rows, "moving") > _MOVES
+        whole = gaussian_sums(rows, column(rows, "speed"), np.asarray(moving, np.float32))
+        own = gaussian_sums(rows, _own(rows), np.asarray(moving, np.float32))
+        return {**whole, **{f"own_{key}": value for key, value in own.items()}}
 
     def usual(self, sums: Sums) -> Usual:
-        return _UsualSpeed(PlacedGaussian.of(sums, least_spread=_LEAST_SPREAD, trusted=_TRUSTED))
+        own = {key.removeprefix("own_"): value for key, value in sums.items() if key.startswith("own_")}
+        return _UsualSpeed(
+            PlacedGaussian.of(sums, least_spread=_LEAST_SPREAD, trusted=_TRUSTED),
+            PlacedGaussian.of(own, least_spread=_LEAST_SPREAD, trusted=_TRUSTED),
+        )
 
 
 @dataclass(frozen=True)
 class _UsualSpeed(Usual):
+    """here: mean speed of windows. own: speed of what moves in them, for the sentence."""
+
     here: PlacedGaussian
+    own: PlacedGaussian
 
     def measure(self, rows: Rows) -> Rows:
         return self.here.above(rows, column(rows, "speed"))
 
     def says(self, row: Rows) -> str:
-        times = float(column(row[None], "speed")[0]) / max(self.here.usually(row), 1e-3)
-        return f"{times:.1f}x the usual speed here"
+        return f"{float(_own(row[None])[0]) / max(self.own.usually(row), 1e-3):.1f}x the usual speed here"
+
+
+def _own(rows: Rows) -> Rows:
+    """(n,) speed of what moves, not diluted by what does not."""
+    return np.asarray(column(rows, "speed") / np.maximum(column(rows, "moving"), _MOVES), np.float32)

@@ -1,0 +1,146 @@
+"""The attributes scorer: what each attribute reacts to, what it says, and that learning more is learning all at once.
+
+What all scorers share is in test_scorers.py.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from oddwatch.scorers.attributes import ATTRIBUTES, AttributesScorer
+from oddwatch.scorers.attributes.base import COLUMNS
+from oddwatch.scorers.base import Rows
+from oddwatch.types import FloatArray
+
+
+def walkers(n: int, *, seed: int) -> Rows:
+    """Rows of people who walk to the right along the middle of the picture, 0.1 of its height a second."""
+    rng = np.random.default_rng(seed)
+    rows = np.zeros((n, len(COLUMNS)), np.float32)
+    values: dict[str, FloatArray] = {
+        "speed": rng.normal(0.1, 0.01, n),
+        "down": rng.normal(0, 0.005, n),
+        "moving": rng.uniform(0.4, 0.9, n),
+        "height": rng.normal(0.3, 0.02, n),
+        "width": rng.normal(0.12, 0.01, n),
+        "dwell": rng.uniform(0, 4, n),
+        "crowd": rng.uniform(0.05, 0.1, n),
+        "changed": rng.uniform(0, 0.02, n),
+        "y": rng.uniform(-0.1, 0.1, n),
+        "x": rng.uniform(-0.6, 0.6, n),
+        **{f"edges_{angle}": rng.uniform(0.1, 0.2, n) for angle in (0, 45, 90, 135)},
+    }
+    values["right"] = values["speed"] * 0.98
+    for name, one in values.items():
+        rows[:, COLUMNS.index(name)] = one
+    return rows
+
+
+@pytest.fixture(scope="module")
+def usual() -> Rows:
+    return walkers(6000, seed=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(usual: Rows) -> AttributesScorer:
+    return AttributesScorer().fit(usual)
+
+
+def changed(**values: float) -> Rows:
+    """One walker with some columns set."""
+    row = walkers(1, seed=9)
+    for name, value in values.items():
+        row[:, COLUMNS.index(name)] = value
+    return row
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values", "says"),
+    [
+        ("speed", {"speed": 0.3, "right": 0.3}, r"x the usual speed here"),
+        ("direction", {"right": -0.1}, r"going left, here one goes right"),
+        ("place", {"y": 0.45}, r"nothing has moved here in all that was learned"),
+        ("left", {"left": 0.9, "moving": 0.0, "speed": 0.0, "right": 0.0}, r"something rests here that was not here"),
+        ("taken", {"taken": 0.9, "moving": 0.0, "speed": 0.0, "right": 0.0}, r"something is gone that was here"),
+        ("size", {"height": 0.7, "width": 0.6}, r"x the usual size here"),
+        ("shape", {"height": 0.1, "width": 0.35}, r"x as wide for its height as usual here"),
+        ("dwell", {"dwell": 90}, r"has stayed here for 90 s, usual are \d s"),
+        ("crowd", {"crowd": 0.9}, r"as much going on around here as usual"),
+        ("appearance", {"edges_0": 0.9, "edges_45": 0.0}, r"it looks otherwise"),
+        ("scene", {"changed": 0.8}, r"80% of the whole picture is another"),
+    ],
+)
+def test_each_attribute_is_named_in_words(
+    fitted: AttributesScorer, attribute: str, values: dict[str, float], says: str
+) -> None:
+    row = changed(**values)
+    (reason,) = fitted.explain(row)
+    assert reason.attribute == attribute
+    assert reason.level > 1
+    assert re.search(says, reason.says)
+    assert fitted.score(row)[0] > 1.5 * fitted.score(walkers(2000, seed=5)).max()
+
+
+def test_the_usual_is_below_one(fitted: AttributesScorer) -> None:
+    found = fitted.attributes(walkers(3000, seed=3))
+    assert found.shape == (3000, len(ATTRIBUTES))
+    assert found.min() >= 0
+    assert (found.max(axis=0) < 1.3).all()
+    assert (found.mean(axis=0) < 0.5).all()
+
+
+def test_the_speed_is_that_of_what_moves(fitted: AttributesScorer) -> None:
+    for moving in (0.5, 1.0):  # a window that is half empty shows half the mean speed of the same runner
+        row = changed(speed=0.5 * moving, right=0.5 * moving, moving=moving)
+        times = float(fitted.explain(row)[0].says.split("x")[0])
+        assert times == pytest.approx(0.5 / 0.163, rel=0.1)  # 0.163: mean of 0.1 / share for shares from 0.4 to 0.9
+
+
+def test_learning_more_is_learning_all_at_once(usual: Rows) -> None:
+    more = walkers(2000, seed=1)
+    more[:, COLUMNS.index("right")] *= -1
+    updated = AttributesScorer().fit(usual).update(more)
+    whole = AttributesScorer().fit(np.concatenate([usual, more]))
+    for name, value in whole.state()[0].items():
+        if name != "extremes":
+            np.testing.assert_allclose(updated.state()[0][name], value, rtol=1e-9, atol=1e-9)
+    back = changed(right=-0.1)
+    assert AttributesScorer().fit(usual).score(back)[0] > 2 * updated.score(back)[0]
+
+
+def test_a_place_that_is_learned_later_is_usual_then(usual: Rows) -> None:
+    elsewhere = walkers(2000, seed=2)
+    elsewhere[:, COLUMNS.index("y")] += 0.35
+    scorer = AttributesScorer().fit(usual)
+    row = changed(y=0.4)
+    assert scorer.explain(row)[0].attribute == "place"
+    before = scorer.score(row)[0]
+    assert scorer.update(elsewhere).score(row)[0] < before / 2
+
+
+def test_only_some_attributes(usual: Rows) -> None:
+    scorer = AttributesScorer(only=["speed", "place"]).fit(usual)
+    assert scorer.attributes(usual[:5]).shape == (5, 2)
+    assert scorer.score(changed(right=-0.1))[0] < 1.2
+    again = AttributesScorer(only=["speed", "place"]).restore(*scorer.state())
+    np.testing.assert_array_equal(again.score(usual), scorer.score(usual))
+
+
+def test_an_unknown_attribute_lists_them() -> None:
+    with pytest.raises(ValueError, match=r"'colour'.*speed, direction, place"):
+        AttributesScorer(only=["colour"])
+
+
+def test_update_before_fit_is_an_error(usual: Rows) -> None:
+    with pytest.raises(ValueError, match="before fit"):
+        AttributesScorer().update(usual)
+
+
+def test_groups_say_what_is_near_in_time(usual: Rows) -> None:
+    order = np.random.default_rng(0).permutation(len(usual))
+    groups = np.stack([np.zeros(len(usual)), np.arange(len(usual)) / 10], axis=1)
+    shuffled = AttributesScorer().fit(usual[order], groups=groups[order])
+    np.testing.assert_array_equal(shuffled.score(usual), AttributesScorer().fit(usual, groups=groups).score(usual))
