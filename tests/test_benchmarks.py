@@ -29,7 +29,7 @@ def load(name: str) -> ModuleType:
 
 def test_the_small_experiment_is_made_of_the_six_configurations() -> None:
     from oddwatch.cli.train import recipe_of
-    from oddwatch.config import parse_value, read_config
+    from oddwatch.config.train import parse_value, read_config
 
     experiment = load("experiment")
     assert {name for name in experiment.NAMES if name != "motion"} == {f.stem for f in experiment.CONFIGS.iterdir()}

@@ -10,7 +10,7 @@ import pytest
 from command_line import Runner
 
 from oddwatch.cli.train import recipe_of
-from oddwatch.config import TrainConfig, read_config
+from oddwatch.config.train import TrainConfig, read_config
 from oddwatch.errors import UsageError
 from oddwatch.finetune import Recipe
 

@@ -172,7 +172,7 @@ def test_compare(run: Callable[..., Path], capsys: pytest.CaptureFixture[str], t
 
 
 def test_the_published_configurations_are_those_in_configs() -> None:
-    from oddwatch.config import checked, read_config
+    from oddwatch.config.train import checked, read_config
 
     for name, values in CONFIGURATIONS.items():
         assert checked(dict(values), {}, of=name) == read_config(CONFIGS / f"timesformer-{name}.yaml")

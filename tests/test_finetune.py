@@ -451,7 +451,7 @@ def test_full_size_networks_learn_what_the_article_names(
 ) -> None:
     """The second configurations as they are shipped: from the epoch they name on, these tensors and no others."""
     from oddwatch.cli.train import recipe_of
-    from oddwatch.config import read_config
+    from oddwatch.config.train import read_config
     from oddwatch.finetune.training import _learned
     from oddwatch.torch_compat import import_torchvision
 

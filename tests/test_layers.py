@@ -22,7 +22,7 @@ FACADE = {PACKAGE, f"{PACKAGE}.__main__"}
 """They offer what is below, lazily, and hold nothing but the version."""
 
 MODULES = {
-    0: ["errors", "files", "registry", "torch_compat", "types", "windows"],
+    0: ["addresses", "errors", "files", "registry", "torch_compat", "types", "windows"],
     1: [
         "augment",
         "backbones",
@@ -52,6 +52,7 @@ EVERYONE_MAY_IMPORT = {"errors"}
 LAYER = {module: layer for layer, modules in MODULES.items() for module in modules}
 
 ON_DEMAND = {
+    "apprise",
     "fsspec",
     "huggingface_hub",
     "jinja2",
@@ -62,6 +63,9 @@ ON_DEMAND = {
     "onnx",
     "onnxruntime",
     "openvino",
+    "paho",
+    "prometheus_client",
+    "psycopg",
     "torch",
     "torchvision",
     "transformers",

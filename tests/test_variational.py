@@ -20,7 +20,7 @@ from test_scorers import (
 )
 from torch.distributions import Independent, Normal, kl_divergence
 
-from oddwatch.config import read_config
+from oddwatch.config.train import read_config
 from oddwatch.errors import UsageError
 from oddwatch.finetune import Autoencoder, Data, Recipe
 from oddwatch.scorers.autoencoder import AutoencoderScorer, autoencoder_network

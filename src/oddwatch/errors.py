@@ -57,6 +57,18 @@ class CacheError(OddwatchError):
     """Kept embeddings that cannot be read or written."""
 
 
+class StoreError(OddwatchError):
+    """Events, alerts or evidence that cannot be read or written."""
+
+
+class LockedError(StoreError):
+    """Another process writes for this camera, or delivers alerts."""
+
+
+class LockLostError(StoreError):
+    """Another process has taken over what this one had locked: it must not write any more."""
+
+
 class NotEnoughVideoError(OddwatchError):
     """Too little usual video to learn from or to calibrate on."""
 

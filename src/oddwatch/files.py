@@ -145,6 +145,17 @@ def write_text(path: Path, text: str) -> None:
         raise OddwatchError(f"{path} cannot be written: {error.strerror or error} ({remedy})") from error
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names of what is in a folder on the disk, too, so that a renamed file outlasts a loss of power. Raises
+    OSError.
+    """
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal digest of a file; read once as long as its size and time do not change. Raises OSError."""
     stat = path.stat()

@@ -14,19 +14,23 @@ from typer.core import TyperGroup
 
 from oddwatch import __version__
 from oddwatch.cli import (
+    alerts,
     bench,
     compare,
+    config,
     dataset,
     demo,
     embed,
     evaluate,
     evaluate_run,
+    events,
     export,
     learn,
     names,
     quantize,
     reproduce,
     score,
+    status,
     train,
 )
 from oddwatch.cli.commands import Command, DefaultGroup, Group
@@ -73,6 +77,29 @@ backbones.command("tune", cls=Command)(names.tune_backbone)
 backbones.command("quantize", cls=Command)(quantize.quantize)
 app.add_typer(backbones, name="backbones")
 app.command("scorers", cls=Command)(names.scorers)
+
+site = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="The file of a site.")
+site.command("check", cls=Command)(config.check)
+site.command("schema", cls=Command)(config.schema)
+app.add_typer(site, name="config")
+app.command("status", cls=Command)(status.status)
+seen = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="What cameras of a site saw.")
+seen.command("list", cls=Command)(events.list_events)
+seen.command("show", cls=Command)(events.show_event)
+seen.command("label", cls=Command)(events.label_event)
+seen.command("export", cls=Command)(events.export_events)
+app.add_typer(seen, name="events")
+app.command("coverage", cls=Command)(status.coverage)
+told = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Who was told of it.")
+told.command("list", cls=Command)(alerts.list_alerts)
+told.command("retry", cls=Command)(alerts.retry_alerts)
+app.add_typer(told, name="alerts")
+notify = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Where alerts go.")
+notify.command("test", cls=Command)(alerts.try_sinks)
+app.add_typer(notify, name="notify")
+kept = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Where events are kept.")
+kept.command("check", cls=Command)(status.check_store)
+app.add_typer(kept, name="store")
 
 
 def _version(wanted: bool) -> None:

@@ -102,7 +102,7 @@ def reproduce(
 
 def _recipe(name: str, weights: str | None, changes: list[str] | None) -> tuple[Recipe, str]:
     """The recipe, and the file that it could have come from."""
-    from oddwatch.config import checked
+    from oddwatch.config.train import checked
 
     given = changed(changes) | ({} if weights is None else {"backbone.weights": weights})
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in CONFIGURATIONS[name].items()}

@@ -61,7 +61,7 @@ def train_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Train an autoencoder, or a backbone with it, on a manifest."""
-    from oddwatch.config import read_config
+    from oddwatch.config.train import read_config
 
     given = changed(changes)
     options = {"backbone.weights": weights, "epochs": epochs, "seed": seed, "tracker.name": tracker}
@@ -113,7 +113,7 @@ def train_command(
 
 def changed(changes: Sequence[str] | None) -> dict[str, Any]:
     """KEY=VALUE of --set. Raises UsageError."""
-    from oddwatch.config import parse_value
+    from oddwatch.config.train import parse_value
 
     given: dict[str, Any] = {}
     for change in changes or ():

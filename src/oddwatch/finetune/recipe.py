@@ -1,6 +1,6 @@
 """What a training run is asked to do, in records. Ranges are checked here; a wrong value is a ValueError.
 
-`oddwatch.config` reads the same fields from a file.
+`oddwatch.config.train` reads the same fields from a file.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
+
+from oddwatch.addresses import display_name as display_name
+from oddwatch.addresses import is_url as is_url
 
 VIDEO_EXTENSIONS = frozenset(
     [
@@ -37,35 +39,7 @@ VIDEO_EXTENSIONS = frozenset(
 )
 IMAGE_EXTENSIONS = frozenset([".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_SECRET = re.compile(r"((?:user|usr|login|pass|pwd|token|secret|auth|sig|key)\w*=)[^&;/#]*", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d+)")
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether this is an address such as `rtsp://camera/1` and not a path.
-
-    >>> is_url("rtsp://camera/1"), is_url("C:/videos/a.mp4")
-    (True, False)
-    """
-    return _URL.match(os.fspath(path)) is not None
-
-
-def display_name(path: str | os.PathLike[str]) -> str:
-    """How to call a video in tables, logs and errors. A URL loses its user name, password and tokens.
-
-    All up to the last `@` goes, so that a password which itself holds `@`, `/` or `?` cannot show in part.
-
-    >>> display_name("rtsp://admin:p@ss/word@10.0.0.7:554/live?token=abc&channel=2")
-    'rtsp://10.0.0.7:554/live?token=***&channel=2'
-    >>> display_name("videos/monday.mp4")
-    'videos/monday.mp4'
-    """
-    text = os.fspath(path)
-    scheme = _URL.match(text)
-    if scheme is None:
-        return text
-    return scheme.group() + _SECRET.sub(r"\1***", text[scheme.end() :].rpartition("@")[2])
 
 
 def natural_key(name: str) -> list[str | int]:

@@ -24,7 +24,8 @@ class Speed(Attribute):
     def sums(self, rows: Rows) -> Sums:
         moving = column(rows, "moving") > _MOVES
         whole = gaussian_sums(rows, column(rows, "speed"), np.asarray(moving, np.float32))
-        own = gaussian_sums(rows, _own(rows), np.asarray(moving, np.float32))
+        # Windows that hold much of what moves know its speed best.
+        own = gaussian_sums(rows, _own(rows), np.asarray(moving * np.square(column(rows, "moving")), np.float32))
         return {**whole, **{f"own_{key}": value for key, value in own.items()}}
 
     def usual(self, sums: Sums) -> Usual:
