@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-import oddwatch
 from oddwatch.detector import Detector, On
 from oddwatch.detector.suited import suitable_scorers
 from oddwatch.embed import EmbeddingStore, Progress, StoredEmbeddings, fingerprint
@@ -325,7 +324,7 @@ def _data_sha256(dataset: Dataset) -> str:
 
 def _code_sha256() -> str:
     """Of the sources that figures depend on."""
-    folder = Path(oddwatch.__file__).parent
+    folder = Path(__file__).parent.parent
     files = sorted(file for name in _SOURCES for file in [folder / name, *(folder / name).rglob("*.py")])
     digest = hashlib.sha256()
     for file in files:
