@@ -44,9 +44,9 @@ def bench(
     seed: Seed = 42,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Measure the default detector on a data set, every way: causal and offline, both qualities, places, events, speed.
+    """Measure the default detector on a data set in every way.
 
-    And what learns nothing, the other scorers, each attribute alone and left out, and other settings of the backbone.
+    Causal and offline, both qualities, places, events, speed; what learns nothing, the other scorers, each attribute alone and left out, and other settings of the backbone.
     Each setting of the backbone reads the whole data set. After an interruption the same command goes on.
     """
     asked: list[Section] = [s for s in SECTIONS if s in sections.split(",")]

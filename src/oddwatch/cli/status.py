@@ -107,7 +107,7 @@ def coverage(
     since: Since = "7d",
     as_json: AsJson = False,
 ) -> None:
-    """Show when each camera was observed, and when and why it was not."""
+    """Show when each camera was observed, and why not otherwise."""
     site = open_site(file)
     begin, end = parse_time(since, site.zone, "--since"), now()
     assert begin is not None
