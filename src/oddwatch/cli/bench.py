@@ -46,8 +46,9 @@ def bench(
 ) -> None:
     """Measure the default detector on a data set in every way.
 
-    Causal and offline, both qualities, places, events, speed; what learns nothing, the other scorers, each attribute alone and left out, and other settings of the backbone.
-    Each setting of the backbone reads the whole data set. After an interruption the same command goes on.
+    Causal and offline, both qualities, places, events, speed; what learns nothing, the other scorers, each attribute
+    alone and left out, and other settings of the backbone. Each setting of the backbone reads the whole data set. After
+    an interruption the same command goes on.
     """
     asked: list[Section] = [s for s in SECTIONS if s in sections.split(",")]
     if unknown := set(sections.split(",")) - set(SECTIONS):
