@@ -93,7 +93,7 @@ def test_usage_lines() -> None:
     assert usage == {
         "demo": "Usage: oddwatch demo [OPTIONS]",
         "embed": "Usage: oddwatch embed [OPTIONS] VIDEO...",
-        "learn": "Usage: oddwatch learn [OPTIONS] VIDEO...",
+        "learn": "Usage: oddwatch learn [OPTIONS] [VIDEO...]",
         "score": "Usage: oddwatch score [OPTIONS] DETECTOR VIDEO...",
         "evaluate": "Usage: oddwatch evaluate [OPTIONS] COMMAND [ARGS]...",
         "train": "Usage: oddwatch train [OPTIONS] CONFIG",

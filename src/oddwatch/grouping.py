@@ -61,6 +61,11 @@ class EventGrouper:
         """Whether an event is being reported at this moment."""
         return self._raised
 
+    @property
+    def event(self) -> Event | None:
+        """The event in hand as far as it is known, which may still turn out too short to be one; see `raised`."""
+        return self._event
+
     def push(
         self,
         start_seconds: float,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from oddwatch.backbones import GIVEN
+from oddwatch.cli.learn_camera import camera_address, learn_from_camera
 from oddwatch.cli.options import (
     Budget,
     Cache,
@@ -36,19 +38,33 @@ from oddwatch.detector.folder import require_free
 from oddwatch.embed import EmbeddingCache, Entry
 from oddwatch.embedding_file import SUFFIXES, read_embeddings
 from oddwatch.errors import NotEnoughVideoError, UsageError, VideoError
-from oddwatch.video import classes_by_folder, display_name, list_videos
+from oddwatch.monitor import Learning
+from oddwatch.video import CameraOptions, classes_by_folder, display_name, list_videos
 
 
 def learn(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
     videos: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="VIDEO...",
+            metavar="[VIDEO...]",
             help="Files, folders of files, folders of numbered frames, lists of these (.txt), URLs; or one folder made "
             "by oddwatch embed; or embeddings made elsewhere, .npz or .parquet, --fps of them a second.",
         ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DETECTOR", help="Folder to save the detector in.")],
+    ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            "--camera",
+            metavar="ADDRESS",
+            help="Watch a camera instead (rtsp://, http://, /dev/videoN), for --minutes; $NAME in braces stands for a "
+            "variable of the environment, which keeps a password out of the list of processes.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float,
+        typer.Option("--minutes", metavar="N", min=0.1, help="How long to watch --camera: better a whole day, 1440."),
+    ] = 60.0,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +99,24 @@ def learn(
 ) -> None:
     """Learn from video in which nothing unusual happens."""
     require_free(out)
+    if camera is not None:
+        if videos or cache_folder is not None or classes or scorer_options or on != "auto" or folds != 5:
+            raise UsageError("with --camera leave out VIDEO, --cache, --classes, --scorer-option, --on and --folds")
+        asked = backbone_options(
+            backbone or "motion",
+            weights,
+            runtime,
+            precision,
+            device,
+            tuned=tuned,
+            quantized=quantized,
+            others=options,
+        )
+        lesson = Learning(60 * minutes, backbone or "motion", asked, scorer, budget, seed=seed)
+        _from_camera(CameraOptions(camera_address(camera), fps=fps or 10.0), lesson, out, as_json)
+        return
+    if not videos:
+        raise UsageError("give VIDEO... to learn from, or --camera")
     given = [video for video in videos if video.lower().endswith(SUFFIXES)]
     kept = EmbeddingCache(videos[0]).collected() if len(videos) == 1 and os.path.isdir(videos[0]) else {}
     if given and len(given) < len(videos):
@@ -157,6 +191,30 @@ def learn(
         print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
     if detector.failures:
         raise typer.Exit(1)
+
+
+def _from_camera(camera: CameraOptions, lesson: Learning, out: Path, as_json: bool) -> None:
+    ready = learn_from_camera(camera, lesson, out)
+    if as_json:
+        print_json(
+            {
+                "detector": str(out),
+                "seconds": round(ready.seconds, 3),
+                "moments": ready.moments,
+                "certified": ready.certified,
+                "stable": ready.stable,
+                "left_out": [list(one) for one in ready.left_out],
+                "says": ready.says,
+            }
+        )
+        return
+    print(f"Learned from {camera.name}, {ready.seconds / 60:.1f} minutes. Threshold: {ready.says}.")
+    if ready.left_out:
+        print(f"Left out, because they stood out far from all else: {counted(len(ready.left_out), 'moment')}:")
+        for start, end in ready.left_out:
+            shown = datetime.fromtimestamp(start).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            print(f"  {shown}, {end - start:.0f} s")
+    print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
 
 
 def _from_videos(

@@ -102,6 +102,10 @@ class EmbeddingStore:
         """Embeddings that were made elsewhere, as `add_video` does. sha256: of the file that they came in."""
         return self._add(source, [(info_of(source), embeddings)], lambda: sha256, label="usual", fps=None)
 
+    def add_parts(self, source: str, parts: Iterable[Embeddings]) -> bool:
+        """Embeddings of a camera, in batches in order of time, as `add_video` does."""
+        return self._add(source, ((info_of(source), part) for part in parts), lambda: None, label="usual", fps=None)
+
     def _add(
         self,
         path: str,

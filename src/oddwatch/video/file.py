@@ -6,22 +6,19 @@ import logging
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import chain
 from typing import TypeAlias, cast
 
 import av
-import cv2
-import numpy as np
 from av.container import InputContainer
 from av.stream import Discard, Disposition
-from av.video.reformatter import ColorRange
 
 from oddwatch.errors import VideoError
 from oddwatch.types import FloatArray, Frame, Image, VideoInfo
 from oddwatch.video.clock import Clock
+from oddwatch.video.decoded import Turn, reason, rgb
 from oddwatch.video.names import display_name, is_url
 from oddwatch.video.packets import PacketIndex, Run
 from oddwatch.video.source import Picture, VideoSource, fit
@@ -34,7 +31,6 @@ _RECORD_AGAIN = "it is damaged or was cut off: record or copy it again"
 _URL_TIMEOUT_SECONDS = 10.0
 _MOST_FPS = 1000
 _UNKNOWN_FPS = 25
-_UNSPECIFIED_COLORSPACE = 2
 _MISSING_SECONDS = 1.0
 """How much of the promised duration may be missing before a file counts as cut off."""
 
@@ -47,9 +43,9 @@ class FileSource(VideoSource):
         super().__init__()
         self._path = path
         self._name = display_name(path)
-        self._container = _open(path, self._name)
+        self._container = open_container(path, self._name)
         try:
-            self._stream = _video_stream(self._container, self._name)
+            self._stream = video_stream(self._container, self._name)
             self._stream.thread_type = "AUTO"
             self._time_base = self._stream.time_base or Fraction(1)
             self._decoding = self._decode(self._packets())
@@ -61,7 +57,7 @@ class FileSource(VideoSource):
             self._container.close()
             raise
         self._first = first
-        self._turn = _Turn.of(first)
+        self._turn = Turn.of(first)
         width, height = (first.height, first.width) if self._turn.swaps else (first.width, first.height)
         fps = _fps(self._stream)
         self._frame_seconds = float(1 / (fps or _UNKNOWN_FPS))
@@ -103,8 +99,8 @@ class FileSource(VideoSource):
 
     @cached_property
     def _index(self) -> PacketIndex:
-        with _open(self._path, self._name) as container:
-            stream = _video_stream(container, self._name)
+        with open_container(self._path, self._name) as container:
+            stream = video_stream(container, self._name)
             return PacketIndex.read(
                 _until_damage(container.demux(stream)),
                 codec=self.info.codec,
@@ -162,7 +158,7 @@ class FileSource(VideoSource):
         except av.FFmpegError as error:
             yield _flush_packet(self._stream)
             if is_url(self._path):
-                raise VideoError(self._name, f"the connection broke: {_reason(error)}") from None
+                raise VideoError(self._name, f"the connection broke: {reason(error)}") from None
             is_cut = True
         promised = _promised_seconds(self._container, self._stream)
         if promised is not None and first_pts is not None and end_pts is not None:
@@ -194,8 +190,8 @@ class FileSource(VideoSource):
         When a damaged packet is among the last ones, PyAV cannot get the good frames behind it out of a decoder with
         several threads. Recordings that were cut off end in such a packet.
         """
-        with _open(self._path, self._name) as container:
-            stream = _video_stream(container, self._name)
+        with open_container(self._path, self._name) as container:
+            stream = video_stream(container, self._name)
             stream.thread_type = "NONE"
             try:
                 container.seek(pts, stream=stream)
@@ -209,13 +205,13 @@ class FileSource(VideoSource):
                 yield from (frame for frame in frames if frame.pts is not None and frame.pts > pts)
 
     def _image(self, frame: av.VideoFrame) -> Image:
-        return fit(self._turn.apply(_rgb(frame)), self.info.width_px, self.info.height_px)
+        return fit(self._turn.apply(rgb(frame)), self.info.width_px, self.info.height_px)
 
     def _release(self) -> None:
         self._container.close()
 
 
-def _open(path: str, name: str) -> InputContainer:
+def open_container(path: str, name: str) -> InputContainer:
     """Open for reading. Raises VideoError with the reason."""
     if is_url(path):
         options = {"rtsp_transport": "tcp"} if path.lower().startswith("rtsp") else {}
@@ -223,7 +219,7 @@ def _open(path: str, name: str) -> InputContainer:
             return av.open(path, "r", options=options, timeout=_URL_TIMEOUT_SECONDS, metadata_errors="replace")
         except av.FFmpegError as error:
             remedy = "check the address, user name and password, and that the camera or server is on"
-            raise VideoError(name, f"cannot be opened: {_reason(error)}", remedy) from None
+            raise VideoError(name, f"cannot be opened: {reason(error)}", remedy) from None
     start = _start_of(path, name)
     try:
         # The prefix keeps FFmpeg from taking the part of a file name before a colon for a protocol.
@@ -252,7 +248,7 @@ def _start_of(path: str, name: str) -> bytes:
     return start
 
 
-def _video_stream(container: InputContainer, name: str) -> av.VideoStream:
+def video_stream(container: InputContainer, name: str) -> av.VideoStream:
     """The stream to show; the others are not read. Cover art of music and listings of text are no video."""
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams or container.format.name == "tty":
@@ -296,49 +292,3 @@ def _promised_seconds(container: InputContainer, stream: av.VideoStream) -> floa
     if stream.duration is None and container.format.name.startswith("matroska") and len(container.streams) == 1:
         return _seconds(container.duration, Fraction(1, av.time_base))
     return _seconds(stream.duration, stream.time_base or Fraction(1))
-
-
-def _reason(error: av.FFmpegError) -> str:
-    """Why, without the address that FFmpeg adds to it."""
-    if isinstance(error, av.error.ExitError):
-        return "no answer in time"
-    return error.strerror or type(error).__name__
-
-
-def _rgb(frame: av.VideoFrame) -> Image:
-    # More threads make swscale slower at every size up to 1280x720.
-    try:
-        image = frame.to_ndarray(format="rgb24", threads=1)
-    except av.FFmpegError:
-        # A colour space that swscale does not know, or nonsense in a damaged header: take the usual one.
-        frame.colorspace, frame.color_range = _UNSPECIFIED_COLORSPACE, ColorRange.UNSPECIFIED
-        image = frame.to_ndarray(format="rgb24", threads=1)
-    return np.ascontiguousarray(cast(Image, image))
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """How to turn a decoded picture upright: swap its axes, then mirror it."""
-
-    swaps: bool = False
-    flips_x: bool = False
-    flips_y: bool = False
-
-    @staticmethod
-    def of(frame: av.VideoFrame) -> _Turn:
-        """As the display matrix asks; it is that of the whole stream. (Asking every frame leaks memory in PyAV.)"""
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        if matrix is None:
-            return _Turn()
-        # A point (x, y) is shown at (a x + c y, b x + d y) plus an offset.
-        a, b, _, c, d = np.frombuffer(cast(memoryview, matrix), dtype=np.int32)[:5].tolist()
-        return _Turn(True, c < 0, b < 0) if abs(b) > abs(a) else _Turn(False, a < 0, d < 0)
-
-    def apply(self, image: Image) -> Image:
-        if self.swaps:
-            image = np.asarray(cv2.transpose(image), dtype=np.uint8)
-        if self.flips_x:
-            image = np.asarray(cv2.flip(image, 1), dtype=np.uint8)
-        if self.flips_y:
-            image = np.asarray(cv2.flip(image, 0), dtype=np.uint8)
-        return image
