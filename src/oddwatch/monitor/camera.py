@@ -258,7 +258,7 @@ class CameraMonitor:
             box=event.box,
             place=event.place,
             detector=self._version,
-            why=asked(self._sinks.why, detector, peak.embedding, otherwise={}),
+            reason=event.reason,
             similar=tuple(asked(self._sinks.similar, detector, peak.embedding, otherwise=())),
             files={**files, **clip},
             clip_from_wall=before.clip_from_wall if before else None,
@@ -270,8 +270,13 @@ class CameraMonitor:
         latest = self._last_seconds if self._replays_fast else self._clocks.monotonic()
         latest = latest if now is None else now
         for told in self._told:
-            if told.request is None and latest >= told.until_seconds:
-                path = self._sinks.evidence_path(self.plan.name, told.record.uid, "clip")
+            if told.request is None and not told.answered and latest >= told.until_seconds:
+                try:
+                    path = self._sinks.evidence_path(self.plan.name, told.record.uid, "clip")
+                except OSError as error:  # the event is told all the same
+                    problem = f"the clip cannot be written: {error.strerror or error}"
+                    told.answered, told.record = True, replace(told.record, problem=problem)
+                    continue
                 start = told.start_seconds - self.plan.pre_seconds
                 told.request = camera.clip(path, from_seconds=start, to_seconds=told.until_seconds)
                 told.asked_seconds = self._clocks.monotonic()
