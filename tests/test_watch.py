@@ -18,9 +18,9 @@ import pytest
 from camera_servers import RtspServer, have_rtsp_server
 from command_line import Runner, start
 from receivers import receiver, until
-from small_detectors import small_detector
 from small_videos import write
 
+from oddwatch.detector import Detector
 from oddwatch.video import open_video
 
 pytestmark = [
@@ -35,7 +35,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("watch")
     write(folder / "usual.mp4", 30.0, seed=1)
     write(folder / "odd.mp4", 12.0, seed=3, odd="left")
-    small_detector(folder).save(folder / "detector")
+    Detector(budget="1/hour", folds=3).learn(folder / "usual.mp4").save(folder / "detector")
     return folder
 
 
