@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,9 +18,12 @@ import typer
 from oddwatch.cli.commands import INTERRUPTED
 from oddwatch.cli.opening import SiteFile
 from oddwatch.errors import OddwatchError
+from oddwatch.service import Endpoint, tell_systemd, watchdog_seconds
 
 if TYPE_CHECKING:
     from oddwatch.addresses import Redactor
+    from oddwatch.cli.vitals import Vitals
+    from oddwatch.cli.watching import Watch
     from oddwatch.config.site import Site
 
 _log = logging.getLogger(__name__)
@@ -32,44 +36,72 @@ def watch(
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log one JSON object per line.")] = False,
 ) -> None:
     """Watch the cameras of a site, keep what is unusual and send alerts, until it is stopped."""
-    from oddwatch.addresses import Redactor
     from oddwatch.cli.watching import Watch
+
+    site, redactor = _read(file)
+    with _signals() as signals, _logging(redactor, json_logs) as handler:
+        with Watch(site) as watched, _answers(watched) as vitals:
+            _log.info("%s: watching, cameras: %s", site.name, ", ".join(one.name for one in site.cameras))
+            tell_systemd("READY=1")
+            ended_by = _follow(file, watched, vitals, signals, handler)
+            tell_systemd("STOPPING=1")
+            _log.info("%s: ending: %s", site.name, ended_by.name if ended_by else "all replays are over")
+        _log.info("%s: ended", site.name)
+    if ended_by == signal.SIGINT:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _read(file: Path) -> tuple[Site, Redactor]:
+    from oddwatch.addresses import Redactor
     from oddwatch.config.secret import secrets_of
     from oddwatch.config.site import read_site
 
-    def read() -> tuple[Site, Redactor]:
-        site = read_site(file)
-        return site, Redactor(secrets_of(site))
+    site = read_site(file)
+    return site, Redactor(secrets_of(site))
 
-    site, redactor = read()
-    with _signals() as signals, _logging(redactor, json_logs) as handler:
-        with Watch(site) as watched:
-            _log.info("%s: watching, cameras: %s", site.name, ", ".join(one.name for one in site.cameras))
-            schedule_at = 0.0
-            while True:
-                while signals and signals[0] == signal.SIGHUP:
-                    signals.popleft()
-                    try:
-                        site, redactor = read()
-                        handler.filters = [redactor]
-                        watched.reload(site)
-                        _log.info("%s: read again", file)
-                    except OddwatchError as error:
-                        _log.error("%s is not used, all goes on as before: %s", file, error)
-                if signals:
-                    break
-                watched.check()
-                if watched.is_over:
-                    _log.info("%s: all replays are over", site.name)
-                    return
-                if time.monotonic() >= schedule_at:
-                    watched.follow_schedule()
-                    schedule_at = time.monotonic() + _SCHEDULE_SECONDS
-                time.sleep(_LOOK_SECONDS)
-            _log.info("%s: ending: %s", site.name, signal.Signals(signals[0]).name)
-        _log.info("%s: ended", site.name)
-    if signals[0] == signal.SIGINT:
-        raise typer.Exit(INTERRUPTED)
+
+def _follow(
+    file: Path, watched: Watch, vitals: Vitals, signals: deque[int], handler: logging.Handler
+) -> signal.Signals | None:
+    """Until a signal ends it, which is returned, or all cameras were replays that are over. Raises LockLostError."""
+    schedule_at = alive_at = 0.0
+    alive_seconds = watchdog_seconds()
+    while True:
+        while signals:
+            came = signal.Signals(signals.popleft())
+            if came != signal.SIGHUP:
+                return came
+            try:
+                site, redactor = _read(file)
+                handler.filters = [redactor]
+                watched.reload(site)
+                _log.info("%s: read again", file)
+            except OddwatchError as error:
+                _log.error("%s is not used, all goes on as before: %s", file, error)
+        watched.check()
+        if watched.is_over:
+            return None
+        now = time.monotonic()
+        if now >= schedule_at:
+            watched.follow_schedule()
+            schedule_at = now + _SCHEDULE_SECONDS
+        if alive_seconds is not None and now >= alive_at and vitals.health()[0]:
+            tell_systemd("WATCHDOG=1")
+            alive_at = now + alive_seconds / 3
+        time.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _answers(watched: Watch) -> Iterator[Vitals]:
+    """Metrics and health, over HTTP where the site says so."""
+    from oddwatch.cli.vitals import Vitals
+
+    vitals, where = Vitals(watched), watched.site.metrics
+    if where is None:
+        yield vitals
+        return
+    with Endpoint(where.host, where.port, health=vitals.health, ready=vitals.ready, metrics=vitals.metrics):
+        yield vitals
 
 
 @contextmanager

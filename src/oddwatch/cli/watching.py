@@ -110,9 +110,10 @@ class Watch:
         goes on as before, when the site cannot work.
         """
         plans, routes = _plans(site), build_routes(site)
-        if site.storage != self.site.storage:
-            _log.warning("another store is used, and another amount kept, after the next start only")
-            site = site.model_copy(update={"storage": self.site.storage})
+        fixed = {"storage": self.site.storage, "metrics": self.site.metrics}
+        if any(getattr(site, key) != value for key, value in fixed.items()):
+            _log.warning("what changed of storage and metrics is used from the next start on")
+            site = site.model_copy(update=fixed)
             plans = _plans(site)
         with self._changing:
             before, self.site, self._plans = self.site, site, plans
