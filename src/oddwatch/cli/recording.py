@@ -189,6 +189,13 @@ class Recorder:
             self.store.coverage.note(name, camera.noted, last, guard=camera.lock)
         camera.noted = last  # earlier than before when the clock was set back: then a new stretch begins
 
+    def unobserved(self, name: str, why: str) -> None:
+        """Nobody looked through a camera until now. Raises StoreError."""
+        camera, at = self.cameras[name], now()
+        if at > camera.noted:
+            self.store.coverage.note(name, camera.noted, at, guard=camera.lock, observed=False, reason=why)
+        camera.noted = at
+
 
 def moment(wall_seconds: float) -> datetime:
     """Seconds since 1970 as an aware time."""

@@ -11,7 +11,13 @@ from oddwatch.cli.watching import Watch
 from oddwatch.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client.core import GaugeMetricFamily, Metric
+
+    from oddwatch.monitor import CameraStatistics
+
+    _Columns = dict[str, tuple[str, Callable[[CameraStatistics], float | None]]]
 
 _UPKEEP_SECONDS = 120.0
 """As long as a write to a database that is away is tried again, and some more."""
@@ -64,7 +70,7 @@ class Vitals:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         found = self._watch.statistics()
-        counters = {
+        counters: _Columns = {
             "frames": ("Pictures that were scored or learned from", lambda one: one.counts.frames),
             "dropped_frames": ("Pictures lost because scoring was slow", lambda one: one.counts.dropped),
             "damaged": ("Pieces of the stream that cannot be decoded", lambda one: one.counts.damaged),
@@ -78,9 +84,9 @@ class Vitals:
         for name, (says, value) in counters.items():
             counter = CounterMetricFamily(f"oddwatch_camera_{name}", says, labels=["camera"])
             for one in found:
-                counter.add_metric([one.camera], value(one))
+                counter.add_metric([one.camera], value(one) or 0.0)
             yield counter
-        gauges = {
+        gauges: _Columns = {
             "queue": ("Pictures that waited when they were last read", lambda one: one.queue),
             "lag_seconds": ("From a picture to its score", lambda one: one.lag_seconds),
             "threshold": ("The score from which on something is unusual", lambda one: one.threshold),

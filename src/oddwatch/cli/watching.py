@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +13,7 @@ from oddwatch.cli.opening import build_routes, now, open_store
 from oddwatch.cli.recording import Recorder, Watched
 from oddwatch.config.site import Camera, Learn, Site
 from oddwatch.detector import Detector
-from oddwatch.errors import DetectorError, StoreError, UsageError
+from oddwatch.errors import DetectorError, LockLostError, StoreError, UsageError
 from oddwatch.monitor import CameraStatistics, Learning, Plan, Supervisor
 from oddwatch.outbox import Outbox
 from oddwatch.store.records import Recovered
@@ -80,9 +79,11 @@ class Watch:
         return frozenset(self._off)
 
     def check(self) -> None:
-        """Raises LockLostError after another process has taken a camera over."""
+        """Raises LockLostError after another process has taken over a camera or the alerts."""
         if self.recorder.lost is not None:
             raise self.recorder.lost
+        if not self.outbox.running:
+            raise LockLostError("outbox: another process delivers the alerts of this store: stop one of them")
 
     def follow_schedule(self) -> None:
         """Begin and end cameras as the hours say."""
@@ -98,9 +99,10 @@ class Watch:
                     self.recorder.cameras[camera.name].noted = now()
                     self.supervisor.add(self._plans[camera.name], start=True)
                 elif not due and camera.name not in self._off:
-                    self._off.add(camera.name)
                     if camera.name in watched:
                         self._end(camera.name)
+                    self.recorder.cameras[camera.name].noted = now()
+                    self._off.add(camera.name)
                     _log.info("%s: %s", camera.name, OFF_SCHEDULE)
         finally:
             self._changing.release()
@@ -190,25 +192,21 @@ class Watch:
 
     def _note_all(self) -> None:
         seen = {one.camera: one.last_frame_wall for one in self.statistics()}
-        for name, camera in self.recorder.cameras.items():
-            if name in seen:
-                self._note(name, seen[name])
-            elif name in self._off:
-                self._note_off(name, camera, now())
+        for name in self.recorder.cameras:
+            if name in seen or name in self._off:
+                self._note(name, seen.get(name))
 
     def _note(self, name: str, last_wall: float | None) -> None:
+        """Write down until when a camera was seen, or that it was off, and keep its lock."""
         try:
             self.recorder.cameras[name].lock.renew()
-            self.recorder.observed(name, last_wall)
+            if name in self._off:
+                self.recorder.unobserved(name, OFF_SCHEDULE)
+            else:
+                self.recorder.observed(name, last_wall)
+        except LockLostError as error:
+            self.recorder.lost = error
         except StoreError as error:  # it will be noted the next time
-            _log.warning("%s: its coverage is not noted: %s", name, error)
-
-    def _note_off(self, name: str, camera: Watched, at: datetime) -> None:
-        try:
-            if at > camera.noted:
-                self.store.coverage.note(name, camera.noted, at, guard=camera.lock, observed=False, reason=OFF_SCHEDULE)
-            camera.noted = at
-        except StoreError as error:
             _log.warning("%s: its coverage is not noted: %s", name, error)
 
     def _retain(self) -> None:
@@ -232,13 +230,11 @@ class Watch:
         self._stopping.set()
         if self._upkeep.is_alive():
             self._upkeep.join(_LAST_RECORDS_SECONDS)
-        seen = {one.camera: one.last_frame_wall for one in self.statistics()}
+        self._note_all()
         left = self.supervisor.close()
         if left:
             _log.error("%d records could not be written", left)
-        for name, camera in self.recorder.cameras.items():
-            if name in seen:
-                self._note(name, seen[name])
+        for camera in self.recorder.cameras.values():
             camera.lock.release()
         self._send_last()
         self.outbox.stop(wait_seconds=_LAST_RECORDS_SECONDS)
