@@ -95,7 +95,9 @@ class Watch:
             for camera in self.site.cameras:
                 due = not camera.schedule or any(one.hold(local) for one in camera.schedule)
                 if due and camera.name not in watched:
-                    self._off.discard(camera.name)
+                    if camera.name in self._off:
+                        self._note(camera.name, None)
+                        self._off.discard(camera.name)
                     self.recorder.cameras[camera.name].noted = now()
                     self.supervisor.add(self._plans[camera.name], start=True)
                 elif not due and camera.name not in self._off:
@@ -122,8 +124,7 @@ class Watch:
             for name, plan in self.supervisor.plans.items():
                 if plans.get(name) != plan:
                     self._end(name)
-            for name in set(self.recorder.cameras) - set(plans):
-                self._release(name)
+            self._release_gone()
             self._off &= set(plans)
             for camera in site.cameras:
                 if camera.name in self.recorder.cameras:
@@ -173,8 +174,12 @@ class Watch:
             time.sleep(0.02)
         self._note(name, last)
 
-    def _release(self, name: str) -> None:
-        self.recorder.cameras.pop(name).lock.release()
+    def _release_gone(self) -> None:
+        """Let others have the cameras that the site no longer has, once all that they told is written."""
+        if self.supervisor.undelivered:
+            return
+        for name in set(self.recorder.cameras) - set(self._plans):
+            self.recorder.cameras.pop(name).lock.release()
 
     # now and then
 
@@ -183,6 +188,7 @@ class Watch:
         while True:
             with self._changing:
                 self._note_all()
+                self._release_gone()
             if time.monotonic() >= retain_at:
                 self._retain()
                 retain_at = time.monotonic() + _RETAIN_SECONDS

@@ -139,6 +139,7 @@ class CameraMonitor:
                 self._tell_gap(gaps.close(self._clocks.wall(), self._clocks.monotonic()))
         finally:
             self._phase = "stopped"
+            self._close_all()  # what it failed in the middle of
             if self._collection is not None:
                 self._collection.flush()
 
@@ -313,8 +314,12 @@ class CameraMonitor:
                 for item in camera.read(timeout=0.1):
                     if isinstance(item, CameraClip):
                         self._clip_is_there(item)
+        self._close_all()
+
+    def _close_all(self) -> None:
         for told in list(self._told):
             told.closed = told.answered = True
+            told.record = replace(told.record, state="closed")
             self._close_if_complete(told)
 
     # what is told besides events
