@@ -9,14 +9,15 @@ to `picture, knn` (HOF, MBH and HOG of the whole picture, nearest neighbours: th
 autoencoder, with 95% intervals (t, over draws; draws share clips, so they are too narrow for other data).
 
 --choose N: instead, the mean over N other partitions of the same classes in which other classes are unusual, 3 draws of
-each: what choices may be made on. `labels`: the scorer was told the classes of the usual clips.
+each: what choices may be made on, so without the autoencoder, which is not chosen. `labels`: the scorer was told the
+classes of the usual clips.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -35,7 +36,9 @@ from oddwatch.video import sample_clip
 
 PLAIN = "picture, knn"
 ARTICLE = "moving, autoencoder"
-CANDIDATES = (
+Candidate = tuple[str, str, bool]
+"""Pool of `histograms`, scorer, whether it is told the classes."""
+CANDIDATES: tuple[Candidate, ...] = (
     ("picture", "knn", False),
     ("picture", "whitened", True),
     ("moving", "autoencoder", False),
@@ -44,7 +47,6 @@ CANDIDATES = (
     ("moving", "whitened", False),
     ("moving", "whitened", True),
 )
-"""Pool of `histograms`, scorer, whether it is told the classes."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,14 @@ class Clips:
         learned = np.isin(self.source, sources[: round(0.75 * len(sources))])
         return np.flatnonzero(usual & learned), np.flatnonzero(~(usual & learned))
 
-    def areas(self, unusual: tuple[str, ...], draws: int) -> dict[str, FloatArray]:
+    def areas(
+        self, unusual: tuple[str, ...], draws: int, candidates: Sequence[Candidate] = CANDIDATES
+    ) -> dict[str, FloatArray]:
         """(draws,) AUC of each candidate."""
-        found: dict[str, list[float]] = {name(*candidate): [] for candidate in CANDIDATES}
+        found: dict[str, list[float]] = {name(*candidate): [] for candidate in candidates}
         for seed in range(draws):
             learn, test = self.draw(unusual, seed)
-            for pool, scorer, told in CANDIDATES:
+            for pool, scorer, told in candidates:
                 made = build_scorer(scorer).fit(
                     self.rows[pool][learn], labels=self.label[learn].tolist() if told else None
                 )
@@ -96,12 +100,12 @@ def main() -> None:
         show(clips.areas(unusual, a.draws), unusual)
 
 
-def read(folder: Path) -> Clips:
+def read(folder: Path, pools: Sequence[str] = ("picture", "moving")) -> Clips:
     """Embed every clip of the index as a whole."""
     with (folder / "index.csv").open(newline="") as file:
         index = list(csv.DictReader(file))
     rows: dict[str, list[Any]] = {}
-    for pool in dict.fromkeys(candidate[0] for candidate in CANDIDATES):
+    for pool in pools:
         made = build_backbone("histograms", pool=pool, window_seconds=None)
         assert isinstance(made, ClipBackbone)
         sampled = (sample_clip(folder / row["path"], frames=made.input.frames) for row in index)
@@ -122,7 +126,8 @@ def other_partitions(clips: Clips, unusual: tuple[str, ...], count: int) -> Iter
 
 def show_means(clips: Clips, partitions: list[tuple[str, ...]]) -> None:
     """The mean of each candidate over partitions."""
-    found = [clips.areas(partition, 3) for partition in partitions]
+    candidates = [one for one in CANDIDATES if name(*one) != ARTICLE]
+    found = [clips.areas(partition, 3, candidates) for partition in partitions]
     print(f"{len(partitions)} other partitions, 3 draws each\n\n| | AUC |\n|---|---|")
     for candidate in found[0]:
         print(f"| {candidate} | {np.mean([areas[candidate].mean() for areas in found]):.3f} |")
@@ -133,11 +138,12 @@ def show(areas: dict[str, FloatArray], unusual: tuple[str, ...]) -> None:
     print(f"Unusual: {', '.join(unusual)}; {len(areas[PLAIN])} draws\n")
     print(f"| | AUC | sd | to {PLAIN} | to {ARTICLE} |\n|---|---|---|---|---|")
     for candidate, values in areas.items():
-        pairs = " | ".join(_paired(values - areas[other]) for other in (PLAIN, ARTICLE))
+        pairs = " | ".join(paired(values - areas[other]) for other in (PLAIN, ARTICLE))
         print(f"| {candidate} | {values.mean():.3f} | {values.std(ddof=1):.3f} | {pairs} |")
 
 
-def _paired(apart: FloatArray) -> str:
+def paired(apart: FloatArray) -> str:
+    """Mean and 95% interval (t) of differences, empty where there is none."""
     half = student.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / len(apart) ** 0.5
     return f"{apart.mean():+.3f} ± {half:.3f}" if apart.any() else ""
 

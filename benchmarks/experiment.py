@@ -1,11 +1,14 @@
 """The published experiment in small, from rendered clips to its table: that everything runs, in minutes, on two cores.
 
     python benchmarks/experiment.py [--out experiment] [--clips 15] [--seed 42] [--only NAME...]
+                                    [--manifest CSV] [--full]
 
 Ten rendered actions, seven of them allowed; the six configurations of `configs/` with small networks of the same
 families and few epochs, and the motion backbone. The networks have random weights, and every row says so: their figures
 say nothing about the method. Each step is a command that is printed before it runs, and is left out when its result is
 there: after an interruption the same command goes on. --only: these configurations alone, such as motion.
+--manifest: on these clips, made by `oddwatch dataset prepare`, instead of rendered ones. --full: the frozen
+configurations with their networks at full size, computed by OpenVINO in bfloat16, for the published number of epochs.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "r2plus1d-18": {"size_px": 48},
 }
 """What makes a network small: options of its backbone. R(2+1)D has no smaller depth, so its pictures are smaller."""
+FAST = {"runtime": "openvino", "precision": "bfloat16"}
+"""How a frozen network of full size is computed."""
 TENSORS = {"slowfast-r50-v2": 12}
 """What learns, where the small network has fewer tensors: the last block of SlowFast's fast pathway has 12."""
 NAMES = ("motion", *(f"{family}-{version}" for family in SMALL for version in ("v1", "v2")))
@@ -45,9 +50,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=15, help="of each action")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME")
+    parser.add_argument("--manifest", type=Path, metavar="CSV")
+    parser.add_argument("--full", action="store_true")
     a = parser.parse_args()
     try:
-        run(a.out, a.clips, a.seed, a.only)
+        run(a.out, a.clips, a.seed, a.only, manifest=a.manifest, full=a.full)
     except OddwatchError as error:
         sys.exit(f"experiment: {error}")
     except subprocess.CalledProcessError as error:  # it has said why
@@ -57,31 +64,52 @@ def main() -> None:
         sys.exit(130)
 
 
-def run(out: Path, clips: int, seed: int, names: list[str]) -> None:
+def run(
+    out: Path, clips: int, seed: int, names: list[str], *, manifest: Path | None = None, full: bool = False
+) -> None:
     """All steps. Raises UsageError for a folder of another experiment, CalledProcessError for a step that failed."""
     began = time.monotonic()
-    settings, note = {"clips": clips, "seed": seed}, out / "experiment.json"
+    settings: dict[str, Any] = {"clips": clips} if manifest is None else {"manifest": str(manifest), "full": full}
+    settings["seed"], note = seed, out / "experiment.json"
     if note.exists():
         if (there := json.loads(note.read_text(encoding="utf-8"))) != settings:
             raise UsageError(f"{out} holds an experiment with {there}: give that, or another --out")
     elif out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty and holds no experiment: give another --out")
     write_text(note, json.dumps(settings) + "\n")
-    render(out / "clips", clips, seed)
-    manifest = out / "prepared" / "manifest.csv"
-    if not manifest.exists():
-        classes = ["--normal", ",".join(ALLOWED), "--anomalous", ",".join(FORBIDDEN)]
-        oddwatch("dataset", "prepare", "folders", out / "clips", manifest.parent, *classes, "--seed", seed)
+    if manifest is None:
+        manifest = rendered(out, clips, seed)
     runs = [out / "runs" / name for name in names]
     common = ["--cache", out / "embeddings"]
     for name, folder in zip(names, runs, strict=True):
         if (state := _state(folder)) != "finished":
             resume = ["--resume"] if state else []
-            oddwatch("train", *config(name), "--seed", seed, "--manifest", manifest, "--out", folder, *common, *resume)
+            oddwatch(
+                "train",
+                *config(name, full=full),
+                "--seed",
+                seed,
+                "--manifest",
+                manifest,
+                "--out",
+                folder,
+                *common,
+                *resume,
+            )
         if not (folder / "evaluation" / "evaluation.json").exists():
             oddwatch("evaluate", "run", folder, *common)
     oddwatch("compare", *runs, "--out", out / "comparison", *common)
     print(f"{time.monotonic() - began:.0f} s. Everything is in {out}.")
+
+
+def rendered(out: Path, clips: int, seed: int) -> Path:
+    """The manifest of rendered clips, made where it is not there."""
+    render(out / "clips", clips, seed)
+    manifest = out / "prepared" / "manifest.csv"
+    if not manifest.exists():
+        classes = ["--normal", ",".join(ALLOWED), "--anomalous", ",".join(FORBIDDEN)]
+        oddwatch("dataset", "prepare", "folders", out / "clips", manifest.parent, *classes, "--seed", seed)
+    return manifest
 
 
 def render(folder: Path, clips: int, seed: int) -> None:
@@ -98,21 +126,23 @@ def render(folder: Path, clips: int, seed: int) -> None:
                         writer.write(frame.image)
 
 
-def config(name: str) -> list[str]:
+def config(name: str, *, full: bool = False) -> list[str]:
     """The configuration file of a run and what is changed in it, as arguments of `oddwatch train`."""
     changes: dict[str, Any] = {"data.clips_per_class": 0, "data.scale_px": None}
+    full = full and not name.endswith("v2")
     if name == "motion":
         file = CONFIGS / "timesformer-v1.yaml"  # of it the autoencoder and its optimiser are left
         changes |= {"backbone.name": "motion", "backbone.weights": None}
     else:
         file = CONFIGS / f"{name}.yaml"
-        changes |= {"backbone.weights": "random", "backbone.options": SMALL[name[:-3]], "trainer.accelerator": "cpu"}
+        changes |= {"backbone.weights": "random", "backbone.options": FAST if full else SMALL[name[:-3]]}
+        changes["trainer.accelerator"] = "cpu"
     if name.endswith("v2"):
         changes["fine_tune.from_epoch"] = FROM_EPOCH
     if name in TENSORS:
         changes["fine_tune.tensors"] = TENSORS[name]
     given = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    return [str(file), "--epochs", str(EPOCHS), *given]
+    return [str(file), *([] if full else ["--epochs", str(EPOCHS)]), *given]
 
 
 def oddwatch(*arguments: Any) -> None:

@@ -99,11 +99,16 @@ def test_embeddings_of_two_backbones(videos: list[str], oddwatch_command: Runner
     ran = oddwatch_command("learn", "kept", "--out", "door", "--option", "frames=3")
     assert ran.code == 0, ran.err
     oddwatch_command("embed", *videos, "--backbone", "motion", "--out", "kept")
-    assert "several backbones here" in oddwatch_command("learn", "kept", "--out", "door").err
+    assert "several backbones here" in oddwatch_command("learn", "kept", "--out", "new").err
     for choice in ("motion", NAME):
-        ran = oddwatch_command("learn", "kept", "--out", "door", "--backbone", choice, "--option", "frames=3")
+        ran = oddwatch_command(
+            "learn", "kept", "--out", "door", "--overwrite", "--backbone", choice, "--option", "frames=3"
+        )
         assert (choice == NAME) == (ran.code == 0)
-    assert oddwatch_command("learn", "kept", "--out", "door", "--backbone", "motion", "--on", "vector").code == 0
+    assert (
+        oddwatch_command("learn", "kept", "--out", "door", "--overwrite", "--backbone", "motion", "--on", "vector").code
+        == 0
+    )
 
 
 def test_only_what_embed_was_asked_for_is_learned(videos: list[str], oddwatch_command: Runner, tmp_path: Path) -> None:

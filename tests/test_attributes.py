@@ -26,7 +26,7 @@ def walkers(n: int, *, seed: int) -> Rows:
         "moving": rng.uniform(0.4, 0.9, n),
         "height": rng.normal(0.3, 0.02, n),
         "width": rng.normal(0.12, 0.01, n),
-        "dwell": rng.uniform(0, 4, n),
+        "dwell": np.log1p(rng.uniform(0, 4, n)),
         "crowd": rng.uniform(0.05, 0.1, n),
         "changed": rng.uniform(0, 0.02, n),
         "y": rng.uniform(-0.1, 0.1, n),
@@ -67,7 +67,7 @@ def changed(**values: float) -> Rows:
         ("taken", {"taken": 0.9, "moving": 0.0, "speed": 0.0, "right": 0.0}, r"something is gone that was here"),
         ("size", {"height": 0.7, "width": 0.6}, r"x the usual size here"),
         ("shape", {"height": 0.1, "width": 0.35}, r"x as wide for its height as usual here"),
-        ("dwell", {"dwell": 90}, r"has stayed here for 90 s, usual are \d s"),
+        ("dwell", {"dwell": np.log1p(90)}, r"has stayed here for 90 s, usual are \d s"),
         ("crowd", {"crowd": 0.9}, r"as much going on around here as usual"),
         ("appearance", {"edges_0": 0.9, "edges_45": 0.0}, r"it looks otherwise"),
         ("scene", {"changed": 0.8}, r"80% of the whole picture is another"),
@@ -93,9 +93,7 @@ def test_the_usual_is_below_one(fitted: AttributesScorer) -> None:
 
 
 def test_the_speed_is_that_of_what_moves(fitted: AttributesScorer) -> None:
-    usually = (
-        0.1 * 0.65 / (0.65**2 + 0.5**2 / 12)
-    )  # mean of 0.1 / share, weighted by its square
+    usually = 0.1 * 0.65 / (0.65**2 + 0.5**2 / 12)  # mean of 0.1 / share, weighted by its square
     for moving in (0.5, 1.0):  # a window that is half empty shows half the mean speed of the same runner
         row = changed(speed=0.5 * moving, right=0.5 * moving, moving=moving)
         times = float(fitted.explain(row)[0].says.split("x")[0])

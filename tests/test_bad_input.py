@@ -437,6 +437,13 @@ def test_learn_does_not_write_into_a_folder_of_something_else(oddwatch: Runner, 
     assert [path.name for path in Path("photos").iterdir()] == ["a.jpg"]
 
 
+def test_a_detector_is_replaced_only_when_asked(oddwatch: Runner, usual: Path, door: Path) -> None:
+    before = (door / "detector.json").read_bytes()
+    says = rf"{re.escape(str(door))} holds a detector: add --overwrite to replace it, or choose another --out"
+    assert_one_line(oddwatch("learn", usual, "--out", door), says)
+    assert (door / "detector.json").read_bytes() == before
+
+
 # a full disk
 
 
@@ -457,7 +464,7 @@ def test_the_disk_is_full_while_a_detector_is_saved(
     before = {path.name: path.read_bytes() for path in door.iterdir()}
     monkeypatch.setattr(Detector, "save", limited(Detector.save, 2000))
     for name in ("new", "door"):
-        ran = oddwatch("learn", usual, "--out", name, "--scorer", "centroid", "--budget", "1/hour")
+        ran = oddwatch("learn", usual, "--out", name, "--overwrite", "--scorer", "centroid", "--budget", "1/hour")
         assert_one_line(ran, rf"{name} cannot be written: File too large \(free some space or choose another --out\)")
     assert not Path("new").exists()
     assert {path.name: path.read_bytes() for path in door.iterdir()} == before
@@ -504,7 +511,7 @@ def test_ctrl_c_while_learning(usual: Path, door: Path, tmp_path: Path) -> None:
     for number in range(30):
         os.link(usual, tmp_path / "videos" / f"{number}.mp4")
     (tmp_path / "temporary").mkdir()
-    process = start("learn", "videos", "--out", "door", cwd=tmp_path, temporary=tmp_path / "temporary")
+    process = start("learn", "videos", "--out", "door", "--overwrite", cwd=tmp_path, temporary=tmp_path / "temporary")
     until = time.monotonic() + 40
     while not any(path.stat().st_size for path in (tmp_path / "temporary").glob("oddwatch-*/values")):
         assert time.monotonic() < until

@@ -50,7 +50,7 @@ def test_the_second_has_the_published_numbers(
     tuned, o = recipe.fine_tune, recipe.optimiser
     assert (tuned.tensors, tuned.from_epoch, recipe.epochs) == (tensors, from_epoch, epochs)
     assert (o.learning_rate, o.step_size, recipe.data.batch_size) == (rate, step_size, batch)
-    assert tuned.target == "detached"
+    assert tuned.target == "anchor"
 
 
 def test_a_recipe_and_its_file_have_the_same_keys_and_defaults(tmp_path: Path) -> None:
@@ -132,4 +132,10 @@ def test_the_command_says_it_in_one_line(capsys: pytest.CaptureFixture[str], tmp
     assert ran.err.endswith("data.batch_size is 'big', it must be a whole number\n")
     assert oddwatch("train", tmp_path / "none.yaml").err == (
         f"oddwatch: {tmp_path / 'none.yaml'} cannot be read: No such file or directory\n"
+    )
+    ran = oddwatch("train", CONFIGS / "r2plus1d-18-v1.yaml", "--weights", "random", "--manifest", tmp_path / "m.csv")
+    assert (ran.code, ran.err) == (
+        1,
+        f"oddwatch: no manifest {tmp_path / 'm.csv'}: make one with `oddwatch dataset prepare` and name it with "
+        "--manifest\n",
     )

@@ -16,7 +16,7 @@ from oddwatch.cli.demo import show
 from oddwatch.demo import DemoResult, Side, render, run_demo
 from oddwatch.detector import Detector
 from oddwatch.errors import OddwatchError
-from oddwatch.scenes import KINDS, Scene
+from oddwatch.scenes import Scene
 from oddwatch.scorers.autoencoder import AutoencoderScorer
 from oddwatch.truth import read_truth
 from oddwatch.types import Event, TruthEvent
@@ -149,7 +149,7 @@ def test_the_whole_demo(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     check_what_is_printed(ran.out, out)
     assert {path.name for path in out.iterdir()} == FILES
-    assert [happened.kind for happened in read_truth(out / "unseen.json")] == list(KINDS)
+    assert [happened.kind for happened in read_truth(out / "unseen.json")] == list(demo.KINDS)
     found, kinds, false = map(int, re.findall(r"The default: (\d) of (\d) found, (\d+) false", ran.out)[0])
     assert found >= kinds - 1
     assert false <= 1

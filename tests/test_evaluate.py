@@ -198,7 +198,7 @@ def test_the_record_is_complete(evaluation: Evaluation, videos: Path) -> None:
     assert evaluation.frames_per_second > 1
     assert evaluation.settings["scorer"]["name"] == "gaussian"
     assert evaluation.settings["inputs"][0]["name"] == str(videos / "usual.mp4")
-    assert {"versions", "seed", "budget", "grouping", "offline_seconds"} <= set(evaluation.settings)
+    assert {"versions", "seed", "budget", "grouping", "smoothed_seconds"} <= set(evaluation.settings)
 
 
 def test_json_says_the_same(evaluation: Evaluation) -> None:
@@ -295,7 +295,7 @@ def test_floors_are_not_computed_without_labels(
     def never(sample: Sample) -> None:
         raise AssertionError(sample.name)
 
-    monkeypatch.setattr("oddwatch.evaluate.floor_scores", never)
+    monkeypatch.setattr("oddwatch.evaluate.measure.floor_scores", never)
     result = evaluate(only(dataset, truth=None), learned, learned=True)
     assert [row.name for row in result.rows] == [learned.name]
     assert floors.FLOORS

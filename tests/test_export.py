@@ -25,7 +25,9 @@ __all__ = ["manifest"]
 
 
 @pytest.mark.parametrize(
-    "recipe", [FROZEN, replace(TUNED, epochs=3, fine_tune=FineTune(3))], ids=["frozen", "fine-tuned"]
+    "recipe",
+    [FROZEN, replace(TUNED, epochs=3, fine_tune=FineTune(3, target="detached"))],
+    ids=["frozen", "fine-tuned"],
 )
 def test_validation_clips_score_what_the_run_says(recipe: Recipe, manifest: Path, tmp_path: Path) -> None:
     """The mean error of the validation clips by the saved detector is the best validation loss of the run."""
@@ -48,6 +50,9 @@ def test_the_command(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pat
     scored = oddwatch("score", "detector", tmp_path / "white.mp4", "--unit", "clip", "--json")
     assert scored.code == 0, scored.err
     assert json.loads(scored.out)["clips"][0]["anomalous"]
+    again = ("export", tmp_path / "run", "--out", "detector")
+    assert "detector holds a detector: add --overwrite to replace it" in oddwatch(*again).err
+    assert oddwatch(*again, "--overwrite").code == 0
     folder = RunFolder(tmp_path / "run")
     folder.write({**folder.record(), "state": "running"})
     with pytest.raises(RunError, match="is not finished"):

@@ -16,6 +16,7 @@ from oddwatch.metrics import (
     event_metrics,
     frame_metrics,
     intervals_from_labels,
+    pixel_scores,
     poisson_interval,
     region_metrics,
     regions_from_masks,
@@ -436,3 +437,21 @@ class TestRegionsFromTruth:
         assert found[2][0].box == pytest.approx((0.2, 0.1, 0.4, 0.3))
         assert found[4][0].box == (0.4, 0.2, 0.6, 0.4)
         assert found[3][1].box == (0.5, 0.5, 1.0, 1.0)
+
+
+def test_the_roc_of_pixel_scores_is_that_of_the_criterion() -> None:
+    """At each threshold: an unusual frame counts when 40% of its unusual pixels reach it, a usual one when any does."""
+    rng = np.random.default_rng(0)
+    maps, masks = rng.integers(0, 9, (40, 3, 4)).astype(float), np.zeros((40, 12, 16), bool)
+    for mask in masks[:25]:
+        y, x = rng.integers(0, 10), rng.integers(0, 14)
+        mask[y : y + rng.integers(1, 6), x : x + rng.integers(1, 9)] = True
+    scores, labels = pixel_scores(maps, masks)
+    pixels = maps.repeat(4, axis=1).repeat(4, axis=2)
+    assert labels.tolist() == [True] * 25 + [False] * 15
+    for threshold in range(10):
+        detected = [(frame[mask] >= threshold).mean() >= 0.4 for frame, mask in zip(pixels[:25], masks, strict=False)]
+        false = [(frame >= threshold).any() for frame in pixels[25:]]
+        assert (scores >= threshold).tolist() == [*detected, *false]
+    with pytest.raises(ValueError, match=r"maps \(40, 3, 4\) and masks \(39, 12, 16\)"):
+        pixel_scores(maps, masks[1:])

@@ -78,6 +78,7 @@ def test_an_event_is_told_twice_with_all_that_shows_it(videos: Path, tmp_path: P
     assert closed.detector == detector_version(videos / "detector")
     assert closed.problem == ""
     assert set(closed.files) == {"clip", "thumbnail", "heatmap"}
+    assert closed.why["moment"] > 0
     assert closed.box is not None
     left, top, right, bottom = closed.box
     picture = cv2.imread(closed.files["thumbnail"])

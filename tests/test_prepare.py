@@ -156,6 +156,12 @@ def test_what_cannot_be_split(actions: Path, normal: list[str], anomalous: list[
         prepare_folders(actions, normal=normal, anomalous=anomalous)
 
 
+@pytest.mark.parametrize(("normal", "anomalous"), [(["a"], ["c"]), (["c"], ["a"])])
+def test_why_clips_are_not_usable_is_said(actions: Path, normal: list[str], anomalous: list[str]) -> None:
+    with pytest.raises(DatasetError, match=r"class \w .*usable.* \((\d+) of its \1 dropped, .* is shorter than 60 s\)"):
+        prepare_folders(actions, normal=normal, anomalous=anomalous, min_seconds=60)
+
+
 def test_sources_that_cannot_be_kept_apart(actions: Path) -> None:
     groups = {f"{kind}/{clip}.mp4": "one" for kind in "abc" for clip in range(10)}
     with pytest.raises(DatasetError, match=r"class a: no clip is left for .*: its clips come from too few sources"):
@@ -268,7 +274,11 @@ def test_a_manifest_that_is_wrong(actions: Path, tmp_path: Path, old: str, new: 
 
 def test_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
-    for name, says in (("empty.csv", "no column"), ("gone.csv", "No such file"), (".", "directory")):
+    for name, says in (
+        ("empty.csv", "no column"),
+        ("gone.csv", "no manifest .*gone.csv: make one"),
+        (".", "directory"),
+    ):
         with pytest.raises(DatasetError, match=says):
             read_manifest(tmp_path / name)
 

@@ -17,14 +17,12 @@ from oddwatch.errors import LockLostError
 from oddwatch.health import Finding
 from oddwatch.monitor import EventRecord, FindingRecord, GapRecord, Plan
 from oddwatch.store import Store
-from oddwatch.types import Reason
 from oddwatch.video import CameraOptions, Unobserved
 
 UID = "0" * 32
 AT = 1_790_000_000.0
-RECORD = EventRecord(
-    "door", UID, "open", AT, AT + 1, AT + 0.5, 4.0, 3.0, 0.01, None, "left", "v1", Reason("speed", 2.0, "2x the speed")
-)
+WHY = {"attribute": "speed", "level": 2.0, "says": "2x the speed"}
+RECORD = EventRecord("door", UID, "open", AT, AT + 1, AT + 0.5, 4.0, 3.0, 0.01, None, "left", "v1", WHY)
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def test_an_event_is_told_once_however_often_it_is_recorded(store: Store, record
     sinks.event(closed)
     (event,) = store.events.find()
     assert (event.state, event.seconds, [one.kind for one in event.evidence]) == ("closed", 9.0, ["thumbnail", "clip"])
-    assert event.why == {"attribute": "speed", "level": 2.0, "says": "2x the speed", "problem": "late"}
+    assert event.why == {**WHY, "problem": "late"}
     assert sorted(alert.sink for alert in store.alerts.find()) == ["hook", "phone"]
 
 

@@ -167,7 +167,7 @@ def test_addresses_that_are_refused(address: str, says: str) -> None:
 
 def test_a_command_that_wants_a_folder_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     ran = Runner(capsys)("evaluate", "run", "s3://bucket/run")
-    says = "oddwatch: s3:/bucket/run: what is wanted here is a folder of this machine: copy it first\n"
+    says = "oddwatch: s3://bucket/run: only a folder of this machine can be read here: copy it first\n"
     assert (ran.code, ran.err) == (2, says)
 
 

@@ -25,6 +25,7 @@ from oddwatch.types import (
     Event,
     EventMetrics,
     Failure,
+    Reason,
     Row,
     Sample,
     ScoredSample,
@@ -116,12 +117,12 @@ def test_the_summary_says_it_in_words(video: Path, tmp_path: Path) -> None:
 
 def test_the_table_of_events(video: Path, tmp_path: Path) -> None:
     events = (
-        Event(1.0, 2.0, 1.5, 20.0, 0.0123, (0.5, 0.6, 0.9, 0.9)),
+        Event(1.0, 2.0, 1.5, 20.0, 0.0123, (0.5, 0.6, 0.9, 0.9), Reason("speed", 2.0, "3.1x the usual speed here")),
         Event(3.0, 3.5, 3.2, 30.0, None, None),
     )
     page = report(evaluation(scored(video, events=events)), tmp_path)
-    assert "2 monday 0:01.0 0:02.0 20.00 0.012 lower right match: cyclist" in page.text
-    assert f"1 monday 0:03.0 0:03.5 30.00 {NONE} {NONE} false alarm" in page.text
+    assert "2 monday 0:01.0 0:02.0 20.00 0.012 lower right 3.1x the usual speed here match: cyclist" in page.text
+    assert f"1 monday 0:03.0 0:03.5 30.00 {NONE} {NONE} {NONE} false alarm" in page.text
     assert "found 1, and it gave 1 false alarm." in page.text
     assert "not found" not in page.text
     ranks = [a["id"] for name, a in page.tags if name == "figure" and "id" in a]
@@ -151,7 +152,7 @@ def test_matching_is_that_of_the_event_metrics() -> None:
 def test_labels_alone_are_truth_enough(video: Path, tmp_path: Path) -> None:
     text = report(evaluation(scored(video, truth=None)), tmp_path).text
     assert "Of 1 unusual event known to have happened it found 1" in text
-    assert "0.012 lower right match" in text
+    assert f"0.012 lower right {NONE} match" in text
     assert "monday : unusual 0:01.2 to 0:02.3" in text
 
 
@@ -162,7 +163,7 @@ def test_without_labels_there_is_no_roc(video: Path, tmp_path: Path) -> None:
     page = report(given, tmp_path)
     assert "No ROC and no precision-recall curve: no test frame is labelled." in page.text
     assert "What really happened is not known" in page.text
-    assert "20.00 0.012 lower right not known" in page.text
+    assert f"20.00 0.012 lower right {NONE} not known" in page.text
     assert "No figures per frame" in page.text
     assert "Leave one" not in page.text
     assert "false alarm" not in page.text

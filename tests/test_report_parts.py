@@ -98,7 +98,7 @@ def test_leave_one_out_is_judged_by_its_interval(
 def test_places_are_called_as_everywhere_else(video: Path, tmp_path: Path, box: Box | None) -> None:
     event = Event(1.0, 2.0, 1.5, 20.0, 0.0123, box)
     text = report(evaluation(scored(video, events=(event,))), tmp_path / "out").text
-    assert f"20.00 0.012 {event.place if box else NONE} match: cyclist" in text
+    assert f"20.00 0.012 {event.place if box else NONE} {NONE} match: cyclist" in text
 
 
 def test_wording_of_what_is_missing_or_extreme() -> None:

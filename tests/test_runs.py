@@ -216,6 +216,46 @@ def test_runs_side_by_side(tmp_path: Path, quick: None) -> None:
     assert "do not compare" in write_runs_report([made(), others], tmp_path).read_text()
 
 
+def test_a_fine_tuned_run_stands_below_its_frozen_one() -> None:
+    def one(backbone: str, tensors: Any) -> RunEvaluation:
+        return made(name=f"{backbone} {tensors}", backbone=backbone, settings={"fine_tune": {"tensors": tensors}})
+
+    runs = [one("motion", "never"), *(one(name, tensors) for name in "xyz" for tensors in ("never", 3))]
+    assert [[found and found.name for found in row] for row in run_figures._in_rows(runs)] == [
+        ["x never", "y never", "z never", "motion never"],
+        ["x 3", "y 3", "z 3", None],
+    ]
+    twice = [one("x", 3), one("x", 4), one("x", "never"), one("y", "never")]
+    assert [[found and found.name for found in row] for row in run_figures._in_rows(twice)] == [
+        ["x never", "y never", None],
+        ["x 3", None, "x 4"],
+    ]
+    assert [[found and found.name for found in row] for row in run_figures._in_rows(runs[1:4])] == [
+        ["x never", "y never", "x 3"]
+    ]
+
+
+def test_curves_have_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    def note(figure: Any) -> bytes:
+        drawn.append(figure)
+        return b""
+
+    monkeypatch.setattr(run_figures, "png_of", note)
+    for factor in (1, 0.001, 300):
+        rows = tuple({**row, "train_loss": str(float(row["train_loss"]) ** 2 * factor)} for row in made().epochs)
+        run_figures.learning_curves(made(epochs=rows))
+        axes = drawn[-1].axes[0]
+        assert axes.get_yscale() == "log"
+        drawn[-1].canvas.draw()
+        low, high = axes.get_ylim()
+        labels = [t.get_text() for t in axes.get_yticklabels(which="both") if low <= t.get_position()[1] <= high]
+        numbers = [float(label.replace(",", "")) for label in labels if label]
+        assert len(numbers) >= 2
+        assert all(low <= number <= high for number in numbers)
+
+
 @pytest.mark.slow
 def test_figures_are_drawn(tmp_path: Path) -> None:
     """A picture each, and not an empty one; also of an untrained run, whose figures differ by those words."""

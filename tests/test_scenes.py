@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from oddwatch.errors import UsageError
-from oddwatch.scenes import KINDS, PlannedEvent, Scene, plan_events
+from oddwatch.scenes import CONDITIONS, KINDS, Conditions, PlannedEvent, Scene, plan_events
 from oddwatch.scenes.body import Person, figure, joints, run_stride_m, running, walk_stride_m, walking
 from oddwatch.scenes.place import FAR_LANE_M, PATH_HALF_M
 from oddwatch.scenes.shapes import Builder, Colour, Shape
@@ -23,6 +23,8 @@ from oddwatch.types import Image, TruthEvent
 
 SIZE_PX = (160, 120)
 SECONDS = 34.0
+PASSING = KINDS[:7]
+"""Those of the demo, which are over in `SECONDS`."""
 AT_SECONDS = 9.0
 
 
@@ -30,6 +32,16 @@ AT_SECONDS = 9.0
 def scene(kind: str | None = None, seed: int = 3, place_seed: int = 1) -> Scene:
     events = () if kind is None else (PlannedEvent(kind, AT_SECONDS),)
     return Scene(seconds=SECONDS, seed=seed, place_seed=place_seed, size_px=SIZE_PX, events=events)
+
+
+@cache
+def longer(kind: str | None = None, seed: int = 3, condition: str = "day") -> Scene:
+    """A minute with one event of those that need the sign, or time."""
+    events = () if kind is None else (PlannedEvent(kind, AT_SECONDS),)
+    return Scene(
+        seconds=65, seed=seed, place_seed=1, size_px=SIZE_PX, events=events,
+        conditions=CONDITIONS[condition], with_sign=True,
+    )  # fmt: skip
 
 
 def empty(seed: int = 0, place_seed: int = 0, size_px: tuple[int, int] = SIZE_PX) -> Scene:
@@ -139,14 +151,14 @@ def test_usual_people_keep_their_lane_its_direction_and_their_speed() -> None:
     assert max(speeds) == pytest.approx(WALK_M_S * (1 + WALK_SPREAD), rel=0.1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PASSING)
 def test_usual_people_do_not_depend_on_the_event(kind: str) -> None:
     before = () if kind in ("fall", "object_left") else (0, 40)  # those two are walkers like others at first
     for index in (*before, -1):
         assert np.array_equal(scene(kind)[index].image, scene()[index].image)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "object_left"])
+@pytest.mark.parametrize("kind", [kind for kind in PASSING if kind != "object_left"])
 @pytest.mark.parametrize("seed", [3, 4])
 def test_all_that_an_event_changes_is_in_its_boxes_but_shadows(kind: str, seed: int) -> None:
     """The same frames without the event: outside of the box a pixel may become darker (shadow), never lighter."""
@@ -166,6 +178,82 @@ def test_all_that_an_event_changes_is_in_its_boxes_but_shadows(kind: str, seed: 
         assert not (lighter & ~inside).any(), f"{kind} is outside of its box at {moment.time_seconds} s"
         shares.append(float(changed[rows, columns].mean()))
     assert np.median(shares) > 0.2, "the box is tight around something that is there"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["loitering", "dispersal", "crowd"])
+@pytest.mark.parametrize("seed", [3, 4])
+def test_what_people_do_together_or_for_long_is_in_its_boxes_but_shadows(kind: str, seed: int) -> None:
+    event = truth_of(longer(kind, seed))
+    for moment in event.boxes[:: max(1, len(event.boxes) // 12)]:
+        index = round(moment.time_seconds * 10)
+        odd, usual = longer(kind, seed)[index].image.astype(int), longer(None, seed)[index].image.astype(int)
+        left, top, right, bottom = np.array(moment.box) * (*SIZE_PX, *SIZE_PX)
+        lighter = (odd - usual).max(axis=2) > 12
+        lighter[
+            max(0, math.floor(top) - 1) : math.ceil(bottom) + 1, max(0, math.floor(left) - 1) : math.ceil(right) + 1
+        ] = 0
+        assert not lighter.any(), f"{kind} is outside of its box at {moment.time_seconds} s"
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_loiterer_stays_for_half_a_minute_within_a_few_metres(seed: int) -> None:
+    event = truth_of(longer("loitering", seed))
+    assert event.end_seconds - event.start_seconds > 30
+    _, x, y = track(longer("loitering", seed)).T
+    assert np.ptp(x[10:-10]) < 7
+    assert np.all(np.abs(y[20:-20]) > FAR_LANE_M[1])
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_what_always_stood_there_is_taken_and_brought_back(seed: int) -> None:
+    one, usual = longer("object_taken", seed), longer(None, seed)
+    event = truth_of(one)
+    boxes = np.array([b.box for b in event.boxes]) * (*SIZE_PX, *SIZE_PX)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    gap = boxes[areas.argmin()]
+    at = slice(round(gap[1]), round(gap[3])), slice(round(gap[0]), round(gap[2]))
+
+    def changed(seconds: float) -> float:
+        index = round(seconds * 10)
+        difference = np.abs(one[index].image[at].astype(int) - usual[index].image[at])
+        return float((difference.max(axis=2) > 20).mean())
+
+    middle = (event.start_seconds + event.end_seconds) / 2
+    assert changed(middle) > 0.4, "it has gone"
+    assert changed(event.start_seconds - 4) < 0.05
+    assert changed(event.end_seconds + 6) < 0.05, "and stands there again"
+    with pytest.raises(UsageError, match="object_taken takes a sign that stands there, once"):
+        Scene(seconds=60, events=[PlannedEvent("object_taken", 9.0)])
+
+
+def test_those_who_run_apart_spread_and_a_crowd_is_many() -> None:
+    boxes = np.array([b.box for b in truth_of(longer("dispersal")).boxes])
+    widths = boxes[:, 2] - boxes[:, 0]
+    assert widths.max() > 1.5 * widths[0]
+    assert len(longer("crowd")._happenings[0].movers) >= 14
+
+
+@pytest.mark.parametrize(
+    "name", ["rain", "shake", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dusk", "snow", "flicker", "clouds"))]
+)
+def test_light_and_weather_change_the_picture_and_not_the_truth(name: str) -> None:
+    plain, other = longer("object_taken"), longer("object_taken", condition=name)
+    index = 150
+    assert np.abs(plain[index].image.astype(int) - other[index].image).mean() > 1
+    pairs = zip(truth_of(plain).boxes, truth_of(other).boxes, strict=True)
+    furthest = max(float(np.abs(np.subtract(a.box, b.box)).max()) for a, b in pairs)
+    assert furthest < (0.03 if name == "shake" else 1e-9)
+    again = Scene(seconds=65, seed=3, place_seed=1, size_px=SIZE_PX, events=[PlannedEvent("object_taken", AT_SECONDS)],
+                  conditions=CONDITIONS[name], with_sign=True)  # fmt: skip
+    assert np.array_equal(again[index].image, other[index].image), "a frame depends on seed and number alone"
+
+
+def test_conditions_that_cannot_be_are_refused() -> None:
+    for wrong, says in (({"viewpoint": "moon"}, "unknown viewpoint"), ({"flicker": True}, "set dusk"),
+                        ({"rain": True, "low_sun": True}, "have no sun")):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            Conditions(**wrong)
 
 
 @pytest.mark.parametrize("kind", ["cyclist", "runner", "cart", "against_flow", "on_grass"])
@@ -323,22 +411,25 @@ def test_the_near_hides_the_far(order: tuple[int, int]) -> None:
 @pytest.mark.slow
 def test_a_plan_is_even_and_leaves_usual_scene_between_events() -> None:
     for seed in range(3):
-        plan = plan_events(seconds=150, seed=seed)
-        assert tuple(e.kind for e in plan) == KINDS
-        assert plan == plan_events(seconds=150, seed=seed)
+        plan = plan_events(PASSING, seconds=150, seed=seed)
+        assert tuple(e.kind for e in plan) == PASSING
+        assert plan == plan_events(PASSING, seconds=150, seed=seed)
         events = Scene(seconds=150, seed=seed, place_seed=seed, size_px=SIZE_PX, events=plan).truth
         times = [0.0, *(t for e in events for t in (e.start_seconds, e.end_seconds))]
         gaps = [b - a for a, b in zip(times[::2], times[1::2], strict=False)]
         assert min(gaps) >= 6
         assert times[-1] < 148
-    assert plan_events(seconds=150, seed=0) != plan_events(seconds=150, seed=1)
+    assert plan_events(PASSING, seconds=150, seed=0) != plan_events(PASSING, seconds=150, seed=1)
     assert plan_events([], seconds=1) == ()
 
 
 def test_a_plan_that_does_not_fit_says_what_would() -> None:
     with pytest.raises(UsageError, match="7 events need a video of 144 s, got 60 s"):
-        plan_events(seconds=60)
-    assert len(plan_events(seconds=144)) == 7
+        plan_events(PASSING, seconds=60)
+    assert len(plan_events(PASSING, seconds=144)) == 7
+    with pytest.raises(UsageError, match="11 events need a video of 283 s"):
+        plan_events(seconds=282)
+    assert len(plan_events(seconds=283)) == 11
 
 
 def test_truth_survives_its_file(tmp_path: Path) -> None:

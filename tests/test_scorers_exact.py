@@ -17,7 +17,7 @@ from oddwatch.scorers import build_scorer
 from oddwatch.scorers.base import Normaliser
 from oddwatch.scorers.blend import BlendScorer
 from oddwatch.scorers.centroid import CentroidScorer
-from oddwatch.scorers.gaussian import GaussianScorer
+from oddwatch.scorers.gaussian import FLOOR, GaussianScorer
 from oddwatch.scorers.knn import KnnScorer
 from oddwatch.scorers.subspace import SubspaceScorer
 from oddwatch.types import FloatArray
@@ -74,6 +74,23 @@ def test_gaussian_is_the_mahalanobis_distance_of_ledoit_and_wolf() -> None:
     zero = np.zeros(COLUMNS)
     expected = [mahalanobis((row - mean) / deviation, zero, precision) for row in new]
     np.testing.assert_allclose(GaussianScorer().fit(rows).score(new), expected, rtol=1e-4)
+
+
+def test_gaussian_of_fewer_rows_than_columns_is_the_same_distance() -> None:
+    """Where nothing as large as the covariance is made."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, 4)) @ rng.normal(size=(4, 50)) + 0.3 * rng.normal(size=(20, 50)) + 5
+    rows[:, 7] = 1.0
+    new = np.concatenate([rows[:3], rng.normal(size=(9, 50)) + 5])
+    mean, deviation = rows.mean(0), np.where(rows.std(0) > 0, rows.std(0), 1)
+    covariance = LedoitWolf().fit((rows - mean) / deviation).covariance_ + FLOOR * np.eye(50)
+    scorer = GaussianScorer().fit(rows.astype(np.float32))
+    keep = np.arange(50) != 7  # how far a column may go that never changed is the normaliser's business
+    new[:, ~keep] = 1.0
+    expected = [mahalanobis((row - mean) / deviation, np.zeros(50), np.linalg.inv(covariance)) for row in new]
+    np.testing.assert_allclose(scorer.score(new.astype(np.float32)), expected, rtol=1e-3)
+    again = GaussianScorer().restore(*scorer.state())
+    np.testing.assert_array_equal(again.score(new), scorer.score(new))
 
 
 def test_gaussian_does_not_depend_on_units() -> None:

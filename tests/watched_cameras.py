@@ -33,6 +33,7 @@ class Kept:
             evidence_path=lambda camera, uid, kind: self.folder / f"{camera}-{uid}{SUFFIXES[kind]}",
             heat=heatmap_overlay,
             box=draw_box,
+            why=lambda detector, embedding: {"moment": float(embedding.end_seconds[0])},
         )
 
     def closed(self, camera: str | None = None) -> list[EventRecord]:

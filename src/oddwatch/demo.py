@@ -10,12 +10,13 @@ from oddwatch.detector import Detector
 from oddwatch.embed import Progress
 from oddwatch.errors import OddwatchError
 from oddwatch.evaluate import evaluate
-from oddwatch.scenes import KINDS, Scene, plan_events
+from oddwatch.scenes import Scene, plan_events
 from oddwatch.truth import write_truth
 from oddwatch.types import Dataset, Event, Sample, TruthEvent
 from oddwatch.video import VideoWriter, prefetch
 from oddwatch.video.names import visible_entries
 
+KINDS = ("cyclist", "runner", "cart", "against_flow", "on_grass", "fall", "object_left")
 USUAL_SECONDS = 180.0
 UNSEEN_SECONDS = 150.0
 BUDGET = "1/hour"

@@ -33,7 +33,8 @@ def place(name: str | os.PathLike[str]) -> Path:
     if not isinstance(name, str | Path):
         return cast(Path, name)  # it is one already
     if isinstance(name, Path) and _FLATTENED.match(str(name)):
-        raise UsageError(f"{name}: what is wanted here is a folder of this machine: copy it first")
+        address = str(name).replace(":/", "://", 1)
+        raise UsageError(f"{address}: only a folder of this machine can be read here: copy it first")
     if isinstance(name, Path) or not _ADDRESS.match(name):
         return Path(name)
     kind = name.partition("://")[0].lower()

@@ -240,6 +240,31 @@ def region_metrics(
     )
 
 
+def pixel_scores(maps: FloatArray, masks: BoolArray, *, share: float = 0.4) -> tuple[FloatArray, BoolArray]:
+    """Scores (N,) and labels (N,) of the frames of one video, whose ROC is that of the pixel-level criterion.
+
+    An unusual frame counts as detected at a threshold when at least `share` of its unusual pixels reach it, a usual
+    frame as a false positive when any pixel does (Mahadevan et al., CVPR 2010). So the score of an unusual frame is the
+    highest value that so many of its unusual pixels reach, that of a usual one its highest. maps: (N, Gh, Gw), the grid
+    spread evenly over the frame. masks: (N, H, W), True where something is unusual. Raises ValueError when they do not
+    fit together.
+
+    >>> pixel_scores(np.array([[[1.0, 3.0], [2.0, 0.0]]]), np.array([[[True, False], [True, False]]]))[0]
+    array([2.])
+    """
+    if maps.ndim != 3 or masks.ndim != 3 or len(maps) != len(masks) or not 0 < share <= 1:
+        raise ValueError(f"maps {maps.shape} and masks {masks.shape} are (N, ...) both, and the share is in 0..1")
+    y, x = ((np.arange(size) * cells // size) for size, cells in zip(masks.shape[1:], maps.shape[1:], strict=True))
+    scores, labels = np.zeros(len(maps)), np.asarray(masks.any(axis=(1, 2)))
+    for i, (one, mask) in enumerate(zip(maps, masks, strict=True)):
+        if labels[i]:
+            values = np.sort(one[np.ix_(y, x)][mask])[::-1]
+            scores[i] = values[int(np.ceil(share * len(values) - _ROUNDING)) - 1]
+        else:
+            scores[i] = one.max()
+    return scores, labels
+
+
 def regions_from_masks(masks: BoolArray, *, minimum_iou: float = 0.1) -> list[list[Region]]:
     """Per frame the regions of pixel masks, linked to tracks. Both are DERIVED, nobody annotated them.
 

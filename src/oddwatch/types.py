@@ -349,6 +349,7 @@ class FrameMetrics:
     """Frame-level figures of one configuration (definitions: `oddwatch.metrics`). None: not defined on this data.
 
     regions_derived: whether nobody annotated the regions and tracks behind rbdc and tbdc: derived from pixel masks.
+    pixel_auc: micro AUC by the pixel-level criterion, where there are masks.
     """
 
     micro_auc: float | None
@@ -360,6 +361,7 @@ class FrameMetrics:
     rbdc: float | None = None
     tbdc: float | None = None
     regions_derived: bool | None = None
+    pixel_auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -403,7 +405,9 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration in a comparison table. found: its events in each test video, empty without a threshold."""
+    """One configuration in a comparison table. offline: of scores smoothed over past and future. found: its events in
+    each test video, empty without a threshold.
+    """
 
     name: str
     causal: FrameMetrics

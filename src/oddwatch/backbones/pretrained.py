@@ -138,7 +138,14 @@ class PretrainedBackbone(ClipBackbone):
         return self._network
 
     def embed(self, clips: Pixels) -> tuple[Pixels, Pixels | None]:
-        """See `ClipBackbone`. Raises WeightsError, MissingExtraError; UsageError for what this machine cannot do."""
+        """See `ClipBackbone`. Raises as `ready`."""
+        return self.ready()(np.ascontiguousarray(clips))
+
+    def ready(self) -> Embedder:
+        """What embeds, its weights read and its network compiled, which takes seconds the first time.
+
+        Raises WeightsError, MissingExtraError; UsageError for what this machine cannot do.
+        """
         if self._quantized is not None:
             state = []  # the file holds the network
         else:
@@ -147,7 +154,7 @@ class PretrainedBackbone(ClipBackbone):
             state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
         if self._embedder is None or self._embedder[0] != state:
             self._embedder = state, self._make_embedder()
-        return self._embedder[1](np.ascontiguousarray(clips))
+        return self._embedder[1]
 
     def _make_embedder(self) -> Embedder:
         if self._quantized is not None:

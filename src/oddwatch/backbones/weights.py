@@ -209,8 +209,8 @@ def _about(name: str, record: WeightsRecord) -> str:
 def _nowhere(name: str, record: WeightsRecord, why: str) -> WeightsError:
     return WeightsError(
         f"no weights for {name}: {why}. Three ways out: run `oddwatch backbones pull {name}` where there is a network "
-        f"and copy the cache; give a file you have with --weights PATH ({record}); or use --backbone motion, which "
-        "needs none"
+        f"and copy the cache; give a file you have with --weights PATH ({record}); or use a backbone that needs none, "
+        "such as motion"
     )
 
 

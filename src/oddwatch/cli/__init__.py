@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from oddwatch import __version__
 from oddwatch.cli import (
     alerts,
+    bench,
     compare,
     config,
     dataset,
@@ -58,6 +59,7 @@ evaluation = typer.Typer(
 evaluation.command("dataset", cls=Command)(evaluate.evaluate)
 evaluation.command("run", cls=Command)(evaluate_run.evaluate_run_command)
 app.add_typer(evaluation, name="evaluate")
+app.command("bench", cls=Command)(bench.bench)
 prepare = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="Clips -> a manifest.")
 prepare.command("ucf-sports", cls=Command)(dataset.ucf_sports)
 prepare.command("folders", cls=Command)(dataset.folders)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from oddwatch.cli.options import Overwrite
+from oddwatch.errors import UsageError
 from oddwatch.export import export_run, export_run_graph
 from oddwatch.export.graph import TOLERANCE, graph_format
 
@@ -29,16 +31,19 @@ def export(
     budget: Annotated[
         str, typer.Option("--budget", metavar="SHARE", help="Share of usual clips that may be called unusual: 5%.")
     ] = "5%",
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a detector or a graph of a training run.
 
     It has the best checkpoint, and is calibrated on the validation clips.
     """
     if kind == "detector":
-        threshold = export_run(run, out, cache=cache, budget=budget).threshold
+        threshold = export_run(run, out, cache=cache, budget=budget, overwrite=overwrite).threshold
         print(f"Threshold {threshold.value:.4g} ({threshold.says}).")
         print(f"Saved in {out}. Next: oddwatch score {out} VIDEO --unit clip")
         return
+    if overwrite:
+        raise UsageError("--overwrite is for detectors: give a graph a new folder")
     done = export_run_graph(run, out, graph=graph_format(kind), cache=cache, budget=budget)
     print(
         f"Largest relative difference from torch on {done.clips} validation clips: {done.embedding_difference:.1e} "

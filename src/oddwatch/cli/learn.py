@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from oddwatch.backbones import GIVEN
+from oddwatch.backbones.clips import ClipBackbone
 from oddwatch.cli.learn_camera import camera_address, learn_from_camera
 from oddwatch.cli.options import (
     Budget,
@@ -20,6 +21,7 @@ from oddwatch.cli.options import (
     Fps,
     OnWhat,
     Options,
+    Overwrite,
     Precision,
     Quantized,
     Runtime,
@@ -95,10 +97,11 @@ def learn(
         ),
     ] = False,
     seed: Seed = 42,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Learn from video in which nothing unusual happens."""
-    require_free(out)
+    require_free(out, replacing=overwrite)
     if camera is not None:
         if videos or cache_folder is not None or classes or scorer_options or on != "auto" or folds != 5:
             raise UsageError("with --camera leave out VIDEO, --cache, --classes, --scorer-option, --on and --folds")
@@ -188,7 +191,8 @@ def learn(
     else:
         print(f"Learned from {counted(len(used), 'video')}, {seconds / 60:.1f} minutes: {detector.name}.")
         print(f"Threshold {threshold.value:.4g} ({threshold.says}).")
-        print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
+        unit = " --unit clip" if _of_clips(detector) else ""
+        print(f"Saved in {out}. Next: oddwatch score {out} VIDEO{unit}")
     if detector.failures:
         raise typer.Exit(1)
 
@@ -215,6 +219,14 @@ def _from_camera(camera: CameraOptions, lesson: Learning, out: Path, as_json: bo
             shown = datetime.fromtimestamp(start).astimezone().strftime("%Y-%m-%d %H:%M:%S")
             print(f"  {shown}, {end - start:.0f} s")
     print(f"Saved in {out}. Next: oddwatch score {out} VIDEO")
+
+
+def _of_clips(detector: Detector) -> bool:
+    """Whether every video that it learned from was one clip to it."""
+    if not isinstance(detector.backbone, ClipBackbone):
+        return False
+    window = detector.backbone.window_seconds
+    return window is None or all(entry["seconds"] <= window for entry in detector.describe()["inputs"])
 
 
 def _from_videos(

@@ -112,6 +112,7 @@ Cache = Annotated[
         help="Take embeddings from this folder, and keep in it those it does not have: the next run is quick.",
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the detector that is in the folder already.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Fixes everything that is random.")]
 
 

@@ -169,19 +169,19 @@ def event_json(source: str, event: Event) -> dict[str, Any]:
 
 def print_comparison(title: str, rows: Sequence[Row]) -> None:
     """Every configuration: how it ranks frames, then places, events and what there is to say about it."""
-    areas = ("micro", "macro", "padded", "AP", "EER", "offline micro", "offline padded")
+    areas = ("micro", "macro", "padded", "AP", "EER", "smoothed micro", "smoothed padded")
     figures = [
         [row.name, *_aucs(row.causal), number(row.causal.average_precision), number(row.causal.eer)]
         + (_aucs(row.offline)[::2] if row.offline else ["-", "-"])
         for row in rows
     ]
     print_table(title, ("configuration", *areas), figures, numbers=areas)
-    places = ("RBDC", "TBDC", "found", "false alarms")
+    places = ("pixel AUC", "RBDC", "TBDC", "found", "false alarms")
     others = []
     for row in rows:
         e = row.events
         found = ["-", "-"] if e is None else [f"{e.found_events} of {e.truth_events}", str(e.false_alarms)]
-        cells = [number(row.causal.rbdc), number(row.causal.tbdc), *found]
+        cells = [number(row.causal.pixel_auc), number(row.causal.rbdc), number(row.causal.tbdc), *found]
         if row.note or set(cells) != {"-"}:
             others.append([row.name, *cells, row.note])
     if others:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Recorder:
         camera = self.cameras[record.camera]
         start, end, peak = (moment(one) for one in (record.start_wall, record.end_wall, record.peak_wall))
         evidence = self._described(record)
-        why: dict[str, Any] = {} if record.reason is None else asdict(record.reason)
+        why = dict(record.why)
         if record.problem:
             why["problem"] = record.problem
         events = self.store.events

@@ -13,7 +13,7 @@ from oddwatch.cli.evaluate_run import FOLDER, FalseAlarms, KeptIn, evaluated, wr
 from oddwatch.cli.output import number, print_json, print_table, progress_bar, say, say_failures
 from oddwatch.cli.train import Changes, changed, recipe_of
 from oddwatch.datasets.manifest import NAME, write_manifest
-from oddwatch.datasets.prepare import Prepared, prepare_ucf_sports
+from oddwatch.datasets.prepare import Prepared, prepare_ucf_sports, ucf_sports_videos
 from oddwatch.errors import DatasetError, UsageError
 from oddwatch.finetune import Recipe, train
 from oddwatch.finetune.folder import RECORD
@@ -73,6 +73,7 @@ def reproduce(
         raise DatasetError(f"{source} is not a folder: give the one that holds the folders of the classes")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
+    ucf_sports_videos(source)
     wanted = ("v1", "v2") if configuration == "both" else (configuration,)
     recipes = {name: _recipe(name, weights, changes) for name in wanted}
     found: dict[str, RunEvaluation] = {}

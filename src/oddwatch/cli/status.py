@@ -107,7 +107,7 @@ def coverage(
     since: Since = "7d",
     as_json: AsJson = False,
 ) -> None:
-    """Show how much of each day each camera was observed, and when it was not and why."""
+    """Show when each camera was observed, and when and why it was not."""
     site = open_site(file)
     begin, end = parse_time(since, site.zone, "--since"), now()
     assert begin is not None

@@ -68,7 +68,7 @@ class FineTuneSection(Section):
 
     tensors: int | Literal["all", "never"] = "never"
     from_epoch: int = 0
-    target: Literal["detached", "anchor", "published"] = "detached"
+    target: Literal["anchor", "detached", "published"] = "anchor"
 
 
 class TrainerSection(Section):

@@ -80,6 +80,10 @@ def read_manifest(path: Path) -> list[ManifestClip]:
                     found.append(_clip(row, path.parent))
                 except (ValueError, TypeError) as error:
                     raise DatasetError(f"{path}, line {reader.line_num}: {error}") from error
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"no manifest {path}: make one with `oddwatch dataset prepare` and name it with --manifest"
+        ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not found:

@@ -46,6 +46,15 @@ def prepare_ucf_sports(folder: Path, *, seed: int = 42, progress: Progress | Non
 
     Raises DatasetError when the folder has another layout or too few clips.
     """
+    videos = ucf_sports_videos(folder)
+    normal = [name for name in videos if name not in UCF_SPORTS_ANOMALOUS]
+    return prepare(
+        videos, normal=normal, anomalous=UCF_SPORTS_ANOMALOUS, fps=UCF_SPORTS_FPS, seed=seed, progress=progress
+    )
+
+
+def ucf_sports_videos(folder: Path) -> dict[str, list[str]]:
+    """The videos of each class, not looked at yet. Raises DatasetError when the folder has another layout."""
     inner = [p for p in (folder / "ucf action", folder / "ucf_action") if p.is_dir()]
     root = _UCF_LAYOUT.folder(*inner, folder)
     videos: dict[str, list[str]] = defaultdict(list)
@@ -54,10 +63,7 @@ def prepare_ucf_sports(folder: Path, *, seed: int = 42, progress: Progress | Non
             videos[UCF_SPORTS_MERGED.get(kind.name, kind.name)] += _ucf_clips(kind)
     if missing := [name for name in UCF_SPORTS_ANOMALOUS if not videos.get(name)]:
         raise _UCF_LAYOUT.error(f"{folder} has no clips of {', '.join(missing)}")
-    normal = [name for name in videos if name not in UCF_SPORTS_ANOMALOUS]
-    return prepare(
-        videos, normal=normal, anomalous=UCF_SPORTS_ANOMALOUS, fps=UCF_SPORTS_FPS, seed=seed, progress=progress
-    )
+    return dict(videos)
 
 
 def _ucf_clips(kind: Path) -> list[str]:
@@ -170,10 +176,22 @@ def prepare(
             else:
                 clips[action].append(clip)
     if nothing := [name for name in anomalous if not clips[name]]:
-        raise DatasetError(f"class {nothing[0]} has no usable clip: leave it out, or look at its videos")
+        why = _why(dropped, videos[nothing[0]])
+        raise DatasetError(f"class {nothing[0]} has no usable clip: leave it out, or look at its videos{why}")
+    for name in normal:
+        try:
+            shares(len(clips[name]), name)
+        except DatasetError as error:
+            raise DatasetError(f"{error}{_why(dropped, videos[name])}") from error
     split = _split({name: clips[name] for name in normal}, seed)
     rest = [clip for name in anomalous for clip in clips[name]]
     return Prepared((*split, *rest), tuple(dropped))
+
+
+def _why(dropped: Sequence[Failure], videos: Sequence[str]) -> str:
+    """How many of the videos of a class were dropped, and why the first was."""
+    of_class = [failure for failure in dropped if failure.source in videos]
+    return f" ({len(of_class)} of its {len(videos)} dropped, the first: {of_class[0]})" if of_class else ""
 
 
 def _opens(path: str, fps: float | None) -> bool:

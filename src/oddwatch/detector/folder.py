@@ -26,9 +26,11 @@ _JSON = "detector.json"
 Tensors = dict[str, dict[str, FloatArray]]
 
 
-def require_free(folder: Path) -> None:
-    """Raises DetectorError unless a detector can go to `folder`: it is one, or empty, or not there yet."""
+def require_free(folder: Path, *, replacing: bool = True) -> None:
+    """Raises DetectorError unless a detector can go to `folder`: it is empty or not there yet; `replacing`: or one."""
     try:
+        if not replacing and (folder / _JSON).exists():
+            raise DetectorError(f"{folder} holds a detector: add --overwrite to replace it, or choose another --out")
         free = not folder.exists() or (folder / _JSON).exists() or (folder.is_dir() and not any(folder.iterdir()))
     except OSError as error:
         why = error.strerror or error

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -177,8 +178,8 @@ class EmbeddingStore:
         values: Any = np.zeros((0, columns), np.float32)
         cells: Any = np.zeros(0, np.int32)
         if rows:  # an empty file cannot be mapped
-            values = np.memmap(self._values.name, np.float32, "r", shape=(rows, columns))
-            cells = np.memmap(self._cells.name, np.int32, "r", shape=(rows,))
+            values = _OnDisk(self._values.name, np.float32, (rows, columns))
+            cells = _OnDisk(self._cells.name, np.int32, (rows,))
         return StoredEmbeddings(
             videos=tuple(self.videos),
             vectors=np.concatenate(self._vectors) if self._vectors else np.zeros((0, 0), np.float32),
@@ -188,6 +189,18 @@ class EmbeddingStore:
             cells=cells,
             row_bounds=np.stack([ends[:-1], ends[1:]], axis=1),
         )
+
+
+class _OnDisk:
+    """An array in a file, of which only what is asked for is in memory: a lasting map of it would fill memory with all
+    that was ever read.
+    """
+
+    def __init__(self, path: str, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+        self._path, self._dtype, self._shape = path, dtype, shape
+
+    def __getitem__(self, rows: slice | Indices) -> NDArray[Any]:
+        return np.array(np.memmap(self._path, self._dtype, "r", shape=self._shape)[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +232,14 @@ class StoredEmbeddings:
         assert self.grid_shape is not None
         height, width, columns = self.grid_shape
         dense = np.zeros((last - first, height * width, columns), dtype=np.float32)
-        for i, (begin, end) in enumerate(self.row_bounds[first:last]):
-            dense[i, self.cells[begin:end]] = self.values[begin:end]
+        bounds = self.row_bounds[first:last]
+        apart = [0, *(np.flatnonzero(bounds[1:, 0] != bounds[:-1, 1]) + 1), len(bounds)]  # videos may be left out
+        for i, j in pairwise(apart):
+            if i == j:
+                continue
+            rows = slice(bounds[i, 0], bounds[j - 1, 1])
+            which = np.repeat(np.arange(i, j), bounds[i:j, 1] - bounds[i:j, 0])
+            dense[which, self.cells[rows]] = self.values[rows]
         return dense.reshape(last - first, height, width, columns)
 
     def only(self, *videos: int) -> StoredEmbeddings:

@@ -226,6 +226,7 @@ def _row(found: RunEvaluation, by: str, kind: str, chosen: str, value: float) ->
 def _planes(rows: dict[str, FloatArray], seed: int, progress: Progress | None) -> tuple[Plane, ...]:
     """t-SNE of each space (van der Maaten and Hinton 2008), of at most 2,000 clips."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     planes = []
     for done, (space, x) in enumerate(rows.items()):
@@ -237,6 +238,7 @@ def _planes(rows: dict[str, FloatArray], seed: int, progress: Progress | None) -
         if len(x) > MOST_IN_A_PLANE:
             chosen = np.sort(np.random.default_rng(seed).choice(len(x), MOST_IN_A_PLANE, replace=False))
         options: dict[str, Any] = {"perplexity": min(_PERPLEXITY, (len(chosen) - 1) / 3), "init": "pca"}
-        places = TSNE(2, random_state=seed, **options).fit_transform(np.asarray(x[chosen], dtype=np.float32))
+        with threadpool_limits(1):  # its threads wait for each other a thousand times: minutes on a busy machine
+            places = TSNE(2, random_state=seed, **options).fit_transform(np.asarray(x[chosen], dtype=np.float32))
         planes.append(Plane(space, np.asarray(places, dtype=np.float64), chosen))
     return tuple(planes)

@@ -22,14 +22,17 @@ from oddwatch.finetune.recipe import Data
 __all__ = ["Exported", "GraphFormat", "export_run", "export_run_graph"]
 
 
-def export_run(run: str | os.PathLike[str], out: Path, *, cache: Path, budget: str = "5%") -> Detector:
+def export_run(
+    run: str | os.PathLike[str], out: Path, *, cache: Path, budget: str = "5%", overwrite: bool = False
+) -> Detector:
     """Save the best checkpoint of a run as a detector, calibrated on the run's validation clips; these also chose the
     checkpoint, so thresholds are a little low. cache: as for `train`. A backbone that has learned is written to
-    `backbone.safetensors` in the run folder, which the detector names; of a run that is an address, beside `out`.
+    `backbone.safetensors` in the run folder, which the detector names; of a run that is an address, beside `out`. A
+    detector in `out` is replaced when `overwrite` says so.
 
     Raises RunError for a run that is not finished or whose backbone has other weights by now, DetectorError for `out`.
     """
-    require_free(out)
+    require_free(out, replacing=overwrite)
     folder = RunFolder(run).folder
     best = load_best(run, weights=out.with_name(f"{out.name}-{WEIGHTS}") if is_remote(folder) else None)
     detector = _calibrated(best, folder, cache, budget)

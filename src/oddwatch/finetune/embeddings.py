@@ -55,6 +55,14 @@ def embed_usable(
     return usable, [failures[view] for view in views if view in failures]
 
 
+def is_kept(view: View, backbone: ClipBackbone, cache: EmbeddingCache) -> bool:
+    """Whether `cache` has the embedding of a view. Raises DatasetError."""
+    try:
+        return _find(view, backbone, cache) is not None
+    except VideoError as error:
+        raise DatasetError(f"{error} (prepare the data set again, it drops such clips)") from error
+
+
 Unread = Callable[[View, VideoError], None]
 """Told of a view that cannot be read."""
 

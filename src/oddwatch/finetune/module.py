@@ -52,7 +52,8 @@ class Learner(LightningModule):
         self.strict_loading = False  # a checkpoint leaves out what never learns: that is in the backbone's weights
         self._schedule: Any = None
         self._schedule_state: dict[str, Any] | None = None
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._taught: list[Tensor] = []
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         if recipe.trainer.devices > 1:  # gradients are only shared between devices for what learns from the beginning
             self._set_learning(True)
 
@@ -81,23 +82,28 @@ class Learner(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         # Dropout depends on nothing that was drawn before: a run that goes on is the run that was never stopped.
-        torch.manual_seed(step_seed(self.recipe.seed, self.current_epoch, index))
+        seed = step_seed(self.recipe.seed, self.current_epoch, index)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes milliseconds where there is no GPU
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
         e = self._embed(batch)
         errors = self._errors(self.autoencoder(e), e, batch)
         loss = objective(self.autoencoder, errors, e.shape[1])
-        self.log("train_loss", errors.detach().sum() / len(e), on_step=False, on_epoch=True, batch_size=len(e))
+        self._taught.append(errors.detach())
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         e, middle = self._embed(batch), len(self.autoencoder) // 2 + 1
         latent = self.autoencoder[:middle](e)
         errors = self._errors(self.autoencoder[middle:](latent), e, batch)
-        self.log("validation_loss", errors.mean(), batch_size=len(e), sync_dist=True)
-        self._seen.append((e.float(), latent.float()))
+        self._seen.append((e.float(), latent.float(), errors))
 
     def on_validation_epoch_end(self) -> None:
-        embeddings, latents = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        self._seen = []
+        embeddings, latents, errors = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        # Both losses once an epoch: Lightning takes as long to note a loss as a small network to make a step.
+        self.log("train_loss", torch.cat(self._taught).mean(), sync_dist=True)
+        self.log("validation_loss", errors.mean(), sync_dist=True)
+        self._taught, self._seen = [], []
         if len(embeddings) > 1:
             self.log("embedding_variance", embeddings.var(0).sum(), sync_dist=True)
             self.log("latent_usage", used(latents), sync_dist=True)

@@ -61,7 +61,7 @@ CONFIGURATIONS = {
         **_V1,
         "out": "runs/timesformer-v2",
         "optimiser": {**_V1["optimiser"], "learning_rate": 5e-4},
-        "fine_tune": {"tensors": 22, "from_epoch": 20, "target": "detached"},
+        "fine_tune": {"tensors": 22, "from_epoch": 20, "target": "anchor"},
     },
 }
 """As `configs/timesformer-v1.yaml` and `-v2.yaml`, for those who have installed the package alone."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from oddwatch.files import holds_password
 
 Schedule = Literal["step", "plateau", "cosine", "restarts", "none"]
-Target = Literal["detached", "anchor", "published"]
+Target = Literal["anchor", "detached", "published"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "none"]
 Tensors = int | Literal["all", "never"]
 
@@ -84,7 +84,7 @@ class FineTune:
 
     tensors: Tensors = "never"
     from_epoch: int = 0
-    target: Target = "detached"
+    target: Target = "anchor"
 
     def __post_init__(self) -> None:
         _require(isinstance(self.tensors, str) or self.tensors >= 1, "fine_tune.tensors is 1 or more, all or never")

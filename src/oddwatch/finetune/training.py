@@ -24,7 +24,7 @@ from oddwatch.embed import EmbeddingCache
 from oddwatch.errors import MissingExtraError, UsageError
 from oddwatch.files import write_text
 from oddwatch.finetune.clips import clips_of, views_of
-from oddwatch.finetune.embeddings import embed_views
+from oddwatch.finetune.embeddings import embed_views, is_kept
 from oddwatch.finetune.folder import RunFolder
 from oddwatch.finetune.recipe import Recipe
 from oddwatch.torch_compat import import_torchvision
@@ -99,6 +99,13 @@ def _train(
         from oddwatch.finetune.loop import require_epochs
 
         require_epochs(folder, recipe.epochs)
+    data, seed, kept = recipe.data, recipe.seed, EmbeddingCache(cache)
+    views = {
+        "train": views_of(clips, "train", data.clips_per_class, data, seed),
+        "validation": views_of(clips, "validation", data.validation_clips_per_class, data, seed),
+    }
+    if isinstance(backbone, PretrainedBackbone) and not is_kept(views["train"][0], backbone, kept):
+        backbone.ready()  # what is wrong with its weights is said before anything is written
     tracker = None
     if first_process:
         tracker = stack.enter_context(_tracked(recipe, folder, parameters, resume=resume))
@@ -119,18 +126,12 @@ def _train(
     if first_process:
         folder.write(record)
 
-    data, seed = recipe.data, recipe.seed
-    views = {
-        "train": views_of(clips, "train", data.clips_per_class, data, seed),
-        "validation": views_of(clips, "validation", data.validation_clips_per_class, data, seed),
-    }
-
     def told(done: int, total: int) -> None:
         if progress:
             progress("embedding clips", float(done), float(total))
 
     everything = embed_views(
-        [*views["train"], *views["validation"]], backbone, EmbeddingCache(cache), workers=data.workers, progress=told
+        [*views["train"], *views["validation"]], backbone, kept, workers=data.workers, progress=told
     )
     count = len(views["train"])
     embeddings = {"train": everything[:count], "validation": everything[count:]}

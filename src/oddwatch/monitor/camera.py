@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +244,7 @@ class CameraMonitor:
         event, peak, threshold = change.event, change.peak, self._scoring.threshold
         name, detector = self.plan.name, self._scoring.detector
         files, problem = write_pictures(self._sinks, name, uid, peak, box=event.box, threshold=threshold)
+        reason = {} if event.reason is None else asdict(event.reason)
         before = next((one.record for one in self._told if one.record.uid == uid), None)
         clip: dict[EvidenceKind, str] = {"clip": before.files["clip"]} if before and "clip" in before.files else {}
         return EventRecord(
@@ -259,7 +260,7 @@ class CameraMonitor:
             box=event.box,
             place=event.place,
             detector=self._version,
-            reason=event.reason,
+            why={**reason, **asked(self._sinks.why, detector, peak.embedding, otherwise={})},
             similar=tuple(asked(self._sinks.similar, detector, peak.embedding, otherwise=())),
             files={**files, **clip},
             clip_from_wall=before.clip_from_wall if before else None,

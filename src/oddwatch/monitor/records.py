@@ -12,7 +12,7 @@ from oddwatch.detector import Detector
 from oddwatch.errors import UsageError
 from oddwatch.grouping import Grouping
 from oddwatch.health import Finding, Patience
-from oddwatch.types import Box, Embeddings, FloatArray, Image, Reason
+from oddwatch.types import Box, Embeddings, FloatArray, Image
 from oddwatch.video import CameraCounts, CameraOptions, Unobserved
 
 Phase = Literal["waiting", "learning", "armed", "blind", "stopped"]
@@ -91,8 +91,8 @@ class SimilarMoment:
 @dataclass(frozen=True)
 class EventRecord:
     """An unusual event. state: `open` when it is told first, `closed` when it is over and its evidence is complete; the
-    uid is the same. reason: why the peak is so high, None when the detector cannot say. files: paths of the evidence
-    that is there. clip_from_wall: when the clip begins. problem: why evidence is missing, empty when none is.
+    uid is the same. why: which parts of the description are unusual, JSON types. files: paths of the evidence that is
+    there. clip_from_wall: when the clip begins. problem: why evidence is missing, empty when none is.
     """
 
     camera: str
@@ -107,7 +107,7 @@ class EventRecord:
     box: Box | None
     place: str
     detector: str
-    reason: Reason | None = None
+    why: Mapping[str, Any] = field(default_factory=dict)
     similar: tuple[SimilarMoment, ...] = ()
     files: Mapping[EvidenceKind, str] = field(default_factory=dict)
     clip_from_wall: float | None = None
@@ -180,8 +180,8 @@ class Sinks:
     """Where everything goes. Each is called again, later, when it fails, and never stops the watching.
 
     evidence_path: (camera, uid, kind) -> where to write it; its folder exists; raises OSError where nothing can be
-    written. heat: (picture, anomaly map, threshold) -> picture. box: draws a box into a picture. similar: the usual
-    moments that are most like an embedding.
+    written. heat: (picture, anomaly map, threshold) -> picture. box: draws a box into a picture. why: what else the
+    detector can say of an embedding. similar: the usual moments that are most like it.
     """
 
     event: Callable[[EventRecord], None]
@@ -191,6 +191,7 @@ class Sinks:
     evidence_path: Callable[[str, str, EvidenceKind], Path]
     heat: Callable[[Image, FloatArray, float], Image] | None = None
     box: Callable[[Image, Box], None] | None = None
+    why: Callable[[Detector, Embeddings], Mapping[str, Any]] | None = None
     similar: Callable[[Detector, Embeddings], Sequence[SimilarMoment]] | None = None
 
 

@@ -88,17 +88,14 @@ class Scoring:
         return self._over(ended)
 
     def within_zones(self, track: ScoreTrack) -> ScoreTrack:
-        """The track with scores, boxes and reasons of what is inside the zones."""
+        """The track with scores and boxes of what is inside the zones."""
         if self._zones is None or track.maps is None:
             return track
         maps = np.where(self._zones, track.maps, np.float32(0))
         scores = maps.max(axis=(1, 2)).astype(np.float64)
-        reasons = track.reasons
-        if reasons is not None:  # they are those of the highest cell, which may lie outside
-            reasons = tuple(
-                one if inside == anywhere else None
-                for one, inside, anywhere in zip(reasons, scores, track.scores, strict=True)
-            )
+        # Why a place outside is high says nothing of the highest one inside.
+        inside = maps.reshape(len(maps), -1).argmax(axis=1) == track.maps.reshape(len(maps), -1).argmax(axis=1)
+        reasons = track.reasons and tuple(r if ok else None for r, ok in zip(track.reasons, inside, strict=True))
         return replace(track, scores=scores, boxes=peak_boxes(maps), maps=maps, reasons=reasons)
 
     def _row(self, track: ScoreTrack, row: int, embeddings: Embeddings, frame: Frame) -> list[Change]:
@@ -106,8 +103,7 @@ class Scoring:
         self.scores.append(score)
         box = None if track.boxes is None else track.boxes[row]
         reason = None if track.reasons is None else track.reasons[row]
-        start, end = float(track.start_seconds[row]), float(track.end_seconds[row])
-        ended = self._grouper.push(start, end, score, box, reason)
+        ended = self._grouper.push(float(track.start_seconds[row]), float(track.end_seconds[row]), score, box, reason)
         changes = self._over(ended)
         event = self._grouper.event
         if event is None:

@@ -17,7 +17,7 @@ from oddwatch.errors import UsageError
 from oddwatch.grouping import EventGrouper
 from oddwatch.report.canvas import Canvas, Seen
 from oddwatch.report.overlay import ratio_to
-from oddwatch.types import Event, FloatArray, Frame, ScoreTrack
+from oddwatch.types import Event, FloatArray, Frame, Reason, ScoreTrack
 from oddwatch.video import VideoWriter, open_video, prefetch
 
 _SAME_SECONDS = 1e-6
@@ -92,7 +92,8 @@ class _Watcher:
                     box = None if known.boxes is None else known.boxes[at]
                     anomaly_map = None if known.maps is None else known.maps[at]
                     start, end, score = known.start_seconds[at], known.end_seconds[at], float(known.scores[at])
-                    self._push(float(start), float(end), score, anomaly_map, box)
+                    reason = None if known.reasons is None else known.reasons[at]
+                    self._push(float(start), float(end), score, anomaly_map, box, reason)
                     at += 1
                 yield frame, self._seen
         self._keep(self._grouper.close())
@@ -113,9 +114,15 @@ class _Watcher:
                 first = last
 
     def _push(
-        self, start: float, end: float, score: float, anomaly_map: FloatArray | None, box: FloatArray | None
+        self,
+        start: float,
+        end: float,
+        score: float,
+        anomaly_map: FloatArray | None,
+        box: FloatArray | None,
+        reason: Reason | None,
     ) -> None:
-        ended = self._grouper.push(start, end, score, box)
+        ended = self._grouper.push(start, end, score, box, reason)
         self._keep(ended)
         raised, goes_on = self._grouper.raised, score >= self._release
         before = 0.0 if ended else self._peak
@@ -146,6 +153,7 @@ def _part(track: ScoreTrack, part: slice) -> ScoreTrack:
         scores=track.scores[part],
         boxes=None if track.boxes is None else track.boxes[part],
         maps=None if track.maps is None else track.maps[part],
+        reasons=None if track.reasons is None else track.reasons[part],
     )
 
 

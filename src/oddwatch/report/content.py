@@ -173,7 +173,7 @@ def frame_table(rows: Sequence[Row]) -> Table | None:
     columns: list[tuple[str, list[Cell]]] = []
     modes: list[tuple[str, Callable[[Row], FrameMetrics | None]]] = [
         ("causal: nothing from the future", lambda row: row.causal),
-        ("offline: smoothed over past and future", lambda row: row.offline),
+        ("smoothed over past and future", lambda row: row.offline),
     ]
     for title, mode in modes:
         kept = []

@@ -5,6 +5,7 @@ Names of classes stand in the figures: they are names of folders.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from oddwatch.report.figures import (
     ALARM,
     GRID,
     GROUND,
-    LEGEND,
     SCORE,
     USUAL,
     new_figure,
@@ -28,6 +28,7 @@ from oddwatch.types import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 SPLIT_COLORS = dict(zip(SPLITS, (SCORE, USUAL, GROUND, ALARM), strict=True))
@@ -41,6 +42,9 @@ _ODD_COLORS = (ALARM, "#E69F00", "#CC79A7", "#000000")
 _INK = "#333c46"
 _DASHES = (0, (4, 3))
 _LOG_FROM = 30.0
+_CURVE_LOG_FROM = 3.0
+_ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "fontsize": 8}
+"""Of a legend that must not cover curves."""
 _ACROSS = 4
 
 
@@ -153,8 +157,9 @@ def learning_curves(found: RunEvaluation) -> bytes:
             drawn.append(values)
         known = np.concatenate(drawn)
         known = known[np.isfinite(known)]
-        if label == "loss" and len(known) and known.min() > 0:
+        if label == "loss" and len(known) and known.max() > _CURVE_LOG_FROM * known.min() > 0:
             axes.set_yscale("log")
+            _plain_numbers(axes.yaxis)
         learns = epochs[np.array([int(row["tensors_learning"]) > 0 for row in found.epochs])]
         if len(learns):
             axes.axvspan(learns[0] - 0.5, learns[-1] + 0.5, color=USUAL, alpha=0.15, linewidth=0)
@@ -171,58 +176,74 @@ def learning_curves(found: RunEvaluation) -> bytes:
 
 def roc(found: RunEvaluation) -> bytes:
     """ROC of anomalous clips against test clips, by error and by distance. Needs clips of both."""
-    figure, (axes,) = new_figure(4.4, 4.1)
+    figure, (axes,) = new_figure(4.4, 4.9)
     axes.plot([0, 1], [0, 1], color=GROUND, linewidth=0.9, linestyle=_DASHES, label="chance")
     for by, scores, labels in _tested(found):
         false_rate, true_rate, _ = roc_curve(labels, scores)
         label = f"{_short(by)}, AUC {roc_auc_score(labels, scores):.3f}"
         axes.plot(*thin(false_rate, true_rate), color=_WAY_COLORS[by], linewidth=1.8, label=label)
-    axes.legend(**LEGEND)
+    axes.legend(**_ABOVE)
     unit_square(axes, "share of test clips called anomalous", "share of anomalous clips found")
     return _finished(figure, found)
 
 
 def precision_recall(found: RunEvaluation) -> bytes:
     """Precision over recall of the same."""
-    figure, (axes,) = new_figure(4.4, 4.1)
+    figure, (axes,) = new_figure(4.4, 4.9)
     for place, (by, scores, labels) in enumerate(_tested(found)):
         if not place:
             axes.plot([0, 1], [labels.mean()] * 2, color=GROUND, linewidth=0.9, linestyle=_DASHES, label="chance")
         precision, recall, _ = precision_recall_curve(labels, scores)
         label = f"{_short(by)}, average precision {average_precision_score(labels, scores):.3f}"
         axes.plot(*thin(recall, precision), color=_WAY_COLORS[by], linewidth=1.8, label=label)
-    axes.legend(**{**LEGEND, "loc": "lower left"})
+    axes.legend(**_ABOVE)
     unit_square(axes, "share of anomalous clips found (recall)", "share of alarms that are right (precision)")
     return _finished(figure, found)
 
 
 def side_by_side(runs: Sequence[RunEvaluation]) -> bytes:
     """A panel for each run: box plots of the error by split, each on its own scale, with its calibrated threshold;
-    those with a frozen backbone first and, of more than three runs, in rows of their own.
+    those with a frozen backbone first. Of more than three runs, fine-tuned ones stand below the frozen ones of the same
+    backbone.
     """
-    frozen = [found for found in runs if found.settings.get("fine_tune", {}).get("tensors", "never") == "never"]
-    tuned = [found for found in runs if found not in frozen]
     log = any(_wide(np.array([clip.error for clip in found.clips])) for found in runs)
-    groups = [[*frozen, *tuned]] if len(runs) < _ACROSS else [frozen, tuned]
-    across = min(max(map(len, groups)), _ACROSS)
-    grid: list[RunEvaluation | None] = []
-    for group in groups:
-        grid += [*group, *[None] * (-len(group) % across)]
-    down = len(grid) // across
-    figure, panels = new_figure(2.9 * across + 0.4, 2.7 * down, rows=down, columns=across)
+    rows = _in_rows(runs)
+    across = max(map(len, rows))
+    figure, panels = new_figure(2.9 * across + 0.4, 2.7 * len(rows), rows=len(rows), columns=across)
+    grid = [found for row in rows for found in (*row, *[None] * (across - len(row)))]
     for place, (axes, found) in enumerate(zip(panels, grid, strict=True)):
         if found is None:
             axes.remove()
             continue
-        rows = [(split, found.scores("error", split), SPLIT_COLORS[split]) for split in SPLITS]
-        rows = [row for row in rows if len(row[1])]
-        _boxes(axes, rows, found.calibrated, log=log, upright=True)
+        boxes = [(split, found.scores("error", split), SPLIT_COLORS[split]) for split in SPLITS]
+        boxes = [box for box in boxes if len(box[1])]
+        _boxes(axes, boxes, found.calibrated, log=log, upright=True)
         second = UNTRAINED if found.untrained else _plain(found.backbone)
         title = _plain(found.name) if found.name == found.backbone else f"{_plain(found.name)}\n{second}"
         axes.set_title(title, fontsize=8.5, color=ALARM if found.untrained else _INK)
-        if place % across == 0:
+        if place % across == 0 or grid[place - 1] is None:
             axes.set_ylabel(WAYS["error"], fontsize=8.5, color=GROUND)
     return png_of(figure)
+
+
+def _in_rows(runs: Sequence[RunEvaluation]) -> list[list[RunEvaluation | None]]:
+    """Where the panels of `side_by_side` stand: a column for each backbone, or for each further run of one."""
+    frozen = [found for found in runs if found.settings.get("fine_tune", {}).get("tensors", "never") == "never"]
+    tuned = [found for found in runs if found not in frozen]
+    if len(runs) < _ACROSS:
+        return [[*frozen, *tuned]]
+    slots: list[dict[tuple[str, int], RunEvaluation]] = [{}, {}]
+    for slot, group in zip(slots, (frozen, tuned), strict=True):
+        often: Counter[str] = Counter()
+        for found in group:
+            slot[found.backbone, often[found.backbone]] = found
+            often[found.backbone] += 1
+    columns = sorted({**slots[0], **slots[1]}, key=lambda key: sum(key in slot for slot in slots), reverse=True)
+    rows = []
+    for first in range(0, len(columns), _ACROSS):
+        some = columns[first : first + _ACROSS]
+        rows += [[slot.get(key) for key in some] for slot in slots if any(key in slot for key in some)]
+    return rows
 
 
 def _boxes(
@@ -261,15 +282,28 @@ def _boxes(
         axes.set_xticks(range(len(rows)), names, fontsize=7.5)
         if threshold is not None:
             axes.axhline(threshold, **line)
-        axes.set_yscale("log" if log else "linear")
+        if log:
+            axes.set_yscale("log")
+            _plain_numbers(axes.yaxis)
         axes.grid(axis="y", color=GRID, linewidth=0.7)
     else:
         axes.set_yticks(range(len(rows)), names)
         axes.invert_yaxis()
         if threshold is not None:
             axes.axvline(threshold, **line)
-        axes.set_xscale("log" if log else "linear")
+        if log:
+            axes.set_xscale("log")
+            _plain_numbers(axes.xaxis)
         axes.grid(axis="x", color=GRID, linewidth=0.7)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """200 instead of 2x10^2 on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}" if value < 1e6 else f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _wide(values: FloatArray) -> bool:

@@ -1,6 +1,6 @@
 """The unusual: one function per kind puts it on stage, at a moment and a place where it runs into nobody.
 
-A new kind (loitering, a crowd) is one more function in `_KINDS`.
+A new kind is one more function in `_KINDS`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,15 +25,16 @@ from oddwatch.scenes.body import (
     running,
     some_person,
 )
+from oddwatch.scenes.gatherings import crowd, dispersal, loitering
+from oddwatch.scenes.happening import BESIDE_M, Happening, mid_view
 from oddwatch.scenes.place import FAR_LAWN_M, NEAR_LAWN_M, Place
 from oddwatch.scenes.shapes import Colour, Shape, joined
 from oddwatch.scenes.traffic import Course, Mover, Walker, clearance_m, crossing, lane, some_speed
-from oddwatch.scenes.vehicles import BAG_GRIP_M, CartLook, bag, cart, cyclist
+from oddwatch.scenes.vehicles import BAG_GRIP_M, CartLook, bag, cart, cyclist, sign
 
 _LATEST_SECONDS = 2.5  # later than planned, to find a gap between the people
-_LEAD_M = 1.5  # of the way out of view, this much is done before the planned time
-_BESIDE_M = 0.3  # beyond a lane's edges there is room as well
 _TRIES = 50
+_TRIES_OF_MANY = 8  # for so many there is hardly ever a gap, and each try is long
 _BRIGHT: tuple[Colour, ...] = (
     (190, 44, 40),
     (36, 84, 170),
@@ -45,27 +46,12 @@ _BRIGHT: tuple[Colour, ...] = (
 _HI_VIS: Colour = (240, 130, 30)
 
 
-@dataclass(frozen=True, eq=False)
-class Happening:
-    """An unusual event on stage.
-
-    movers: who and what takes part, to be drawn. start_seconds, end_seconds: while it is unusual, in view or not.
-    unusual: the unusual part of it at a moment.
-    """
-
-    kind: str
-    movers: tuple[Mover, ...]
-    start_seconds: float
-    end_seconds: float
-    unusual: Callable[[float], Shape]
-
-
 def stage(kind: str, place: Place, *, seed: int, start_seconds: float, people: Sequence[Mover]) -> Happening:
     """Put an event of a kind on stage where and when it keeps clear of the people; the clearest try if none does."""
     put, clear_m = _KINDS[kind]
     rng = np.random.default_rng([seed, 2, zlib.crc32(kind.encode()), round(start_seconds * 1000)])
     best: tuple[float, Happening] | None = None
-    for _ in range(_TRIES):
+    for _ in range(_TRIES if kind not in _OF_MANY else _TRIES_OF_MANY):
         happening = put(place, rng, start_seconds + float(rng.uniform(0, _LATEST_SECONDS)))
         room = min(clearance_m(mover, people) for mover in happening.movers)
         if best is None or room > best[0]:
@@ -100,7 +86,12 @@ def _passing(kind: str, mover: Mover) -> Happening:
 
 def _steady(place: Place, y_m: float, direction: int, *, start_seconds: float, speed_m_s: float) -> Course:
     start, end = crossing(place, y_m, direction)
-    return Course.steady(start, end, start_seconds=start_seconds - _LEAD_M / speed_m_s, speed_m_s=speed_m_s)
+    return Course.steady(start, end, start_seconds=start_seconds - _lead_m(place) / speed_m_s, speed_m_s=speed_m_s)
+
+
+def _lead_m(place: Place) -> float:
+    """Of the way out of view, this much is done before the planned time."""
+    return place.unseen_m - 1.5
 
 
 def _cyclist(place: Place, rng: np.random.Generator, start_seconds: float) -> Happening:
@@ -145,7 +136,7 @@ def _against_flow(place: Place, rng: np.random.Generator, start_seconds: float) 
     (low, high), direction = lane(bool(rng.random() < 0.5))
     speed = some_speed(rng)
     # On the outer side of the lane: next to the middle it could be somebody of the other lane.
-    y = -direction * float(rng.uniform((abs(low) + abs(high)) / 2 - _BESIDE_M, max(abs(low), abs(high)) + _BESIDE_M))
+    y = -direction * float(rng.uniform((abs(low) + abs(high)) / 2 - BESIDE_M, max(abs(low), abs(high)) + BESIDE_M))
     course = _steady(place, y, -direction, start_seconds=start_seconds, speed_m_s=speed)
     walker = Walker(some_person(rng), course, phase=float(rng.random()), speed_m_s=speed)
     return _passing("against_flow", walker)
@@ -159,7 +150,7 @@ def _on_grass(place: Place, rng: np.random.Generator, start_seconds: float) -> H
     course = Course.steady(
         (start[0], float(rng.uniform(low, high))),
         (end[0], float(rng.uniform(low, high))),
-        start_seconds=start_seconds - _LEAD_M / speed,
+        start_seconds=start_seconds - _lead_m(place) / speed,
         speed_m_s=speed,
     )
     return _passing("on_grass", Walker(some_person(rng), course, phase=float(rng.random()), speed_m_s=speed))
@@ -196,7 +187,7 @@ class _Itinerary:
 
 def _fall(place: Place, rng: np.random.Generator, start_seconds: float) -> Happening:
     (low, high), direction = lane(bool(rng.random() < 0.5))
-    at = _mid_view(place, rng, float(rng.uniform(low - _BESIDE_M, high + _BESIDE_M)), direction, ahead_m=0.7)
+    at = mid_view(place, rng, float(rng.uniform(low - BESIDE_M, high + BESIDE_M)), direction, ahead_m=0.7)
     speed = some_speed(rng)
     down, up = start_seconds + 0.85, start_seconds + 0.85 + float(rng.uniform(5.0, 7.0))
     way = _Itinerary(start_seconds)
@@ -260,6 +251,11 @@ def _stopping(
     return Walker(person, course, phase=float(rng.random()), speed_m_s=speed, acts=start_acts, swing=(0.4, 0.08))
 
 
+def _straight(walker: Walker) -> Course:
+    assert isinstance(walker.course, Course)
+    return walker.course
+
+
 class _Bag:
     """A bag in its owner's hand, then on the ground, then in the hand of who takes it away."""
 
@@ -281,12 +277,12 @@ class _Bag:
         x, y, z = self._grip(seconds)
         on_ground = self._put_seconds <= seconds < self._take_seconds
         lift = 0.0 if on_ground else max(0.0, z - BAG_GRIP_M)
-        return self._shape.moved(x, y, lift, heading=self._owner.course.heading)
+        return self._shape.moved(x, y, lift, heading=self._owner.course.heading_at(seconds))
 
 
 def _object_left(place: Place, rng: np.random.Generator, start_seconds: float) -> Happening:
     (low, high), direction = lane(bool(rng.random() < 0.5))
-    at = _mid_view(place, rng, float(rng.uniform(low - _BESIDE_M, high + _BESIDE_M)), direction, ahead_m=0.5)
+    at = mid_view(place, rng, float(rng.uniform(low - BESIDE_M, high + BESIDE_M)), direction, ahead_m=0.5)
     owner = _stopping(place, rng, at, direction, bend_seconds=start_seconds, hi_vis=False)
     put = start_seconds + _BEND_SECONDS + _HOLD_SECONDS / 2
     fetch = put + float(rng.uniform(9.0, 11.0))
@@ -294,7 +290,8 @@ def _object_left(place: Place, rng: np.random.Generator, start_seconds: float) -
     taker = _stopping(place, rng, at, direction, bend_seconds=fetch, hi_vis=True)
     forward, left, _ = joints(BENT, taker.person).hands[1]
     reach = (bag_x - direction * forward, bag_y - direction * left)
-    taker.course = replace(taker.course, origin_m=(taker.course.origin_m[0] + reach[0] - at[0], reach[1]))
+    course = _straight(taker)
+    taker.course = replace(course, origin_m=(course.origin_m[0] + reach[0] - at[0], reach[1]))
     take = fetch + _BEND_SECONDS + _HOLD_SECONDS / 2
     left_bag = _Bag(bag(_pick(rng, _BRIGHT)), owner, taker, put_seconds=put, take_seconds=take)
     owner_up = start_seconds + _BEND_SECONDS + _HOLD_SECONDS + _RISE_SECONDS
@@ -309,12 +306,70 @@ def _object_left(place: Place, rng: np.random.Generator, start_seconds: float) -
     return Happening("object_left", (owner, taker, left_bag), start_seconds, end, unusual)
 
 
-def _mid_view(
-    place: Place, rng: np.random.Generator, y_m: float, direction: int, *, ahead_m: float
-) -> tuple[float, float]:
-    """Somewhere in the middle of the view, so that what happens `ahead_m` further on is well in sight."""
-    left, right = place.span(y_m)
-    return left + (right - left) * float(rng.uniform(0.35, 0.65)) - direction * ahead_m, y_m
+class Sign:
+    """A folding sign that stands at its place between two moments."""
+
+    def __init__(self, place: Place, *, start_seconds: float = -math.inf, end_seconds: float = math.inf) -> None:
+        self.start_seconds, self.end_seconds = start_seconds, end_seconds
+        self._at = place.sign_m
+        self._shape = sign().moved(*place.sign_m)
+
+    def at(self, seconds: float) -> tuple[float, float]:
+        return self._at
+
+    def shape(self, seconds: float) -> Shape:
+        return self._shape
+
+
+class _Carried:
+    """The sign in somebody's hand between two moments."""
+
+    def __init__(self, carrier: Walker, start_seconds: float, end_seconds: float) -> None:
+        self._carrier, self.start_seconds, self.end_seconds = carrier, start_seconds, end_seconds
+
+    def at(self, seconds: float) -> tuple[float, float]:
+        return self._carrier.hand(seconds)[:2]
+
+    def shape(self, seconds: float) -> Shape:
+        x, y, z = self._carrier.hand(seconds)
+        return sign().moved(x, y, max(0.0, z - BAG_GRIP_M))
+
+
+def _object_taken(place: Place, rng: np.random.Generator, start_seconds: float) -> Happening:
+    """Somebody carries the sign away; somebody else brings it back after 11 to 13 s."""
+    x, y = place.sign_m
+    direction = 1 if y < 0 else -1
+    back = start_seconds + float(rng.uniform(11.0, 13.0))
+    carriers = []
+    for bend_seconds, hi_vis in ((start_seconds, False), (back, True)):
+        # Each walks so that the hand meets the sign.
+        line = (x - direction * 0.5, y - math.copysign(0.3, y))
+        one = _stopping(place, rng, line, direction, bend_seconds=bend_seconds, hi_vis=hi_vis)
+        hand_x, hand_y, _ = one.hand(bend_seconds + _BEND_SECONDS)
+        origin = _straight(one).origin_m
+        one.course = replace(_straight(one), origin_m=(origin[0] + x - hand_x, origin[1] + y - hand_y))
+        carriers.append(one)
+    taker, returner = carriers
+    taken, returned = (t + _BEND_SECONDS + _HOLD_SECONDS / 2 for t in (start_seconds, back))
+    risen = _BEND_SECONDS + _HOLD_SECONDS + _RISE_SECONDS
+    away = _Carried(taker, taken, taker.end_seconds)
+    home = _Carried(returner, returner.start_seconds, returned)
+    gap = Sign(place)
+
+    def unusual(seconds: float) -> Shape:
+        shapes = [gap.shape(seconds)]
+        if seconds < start_seconds + risen:
+            shapes.append(taker.shape(seconds))
+        if taken <= seconds < start_seconds + risen:
+            shapes.append(away.shape(seconds))
+        if seconds >= back:
+            shapes.append(returner.shape(seconds))
+        if back <= seconds < returned:
+            shapes.append(home.shape(seconds))
+        return joined(*shapes)
+
+    things = (Sign(place, end_seconds=taken), away, home, Sign(place, start_seconds=returned))
+    return Happening("object_taken", (taker, returner), start_seconds, back + risen, unusual, things)
 
 
 def _pick(rng: np.random.Generator, colours: Sequence[Colour]) -> Colour:
@@ -329,6 +384,11 @@ _KINDS: dict[str, tuple[Callable[[Place, np.random.Generator, float], Happening]
     "on_grass": (_on_grass, 0.7),
     "fall": (_fall, 1.2),
     "object_left": (_object_left, 0.8),
+    "loitering": (loitering, 0.5),
+    "object_taken": (_object_taken, 0.6),
+    "dispersal": (dispersal, 0.6),
+    "crowd": (crowd, 0.6),
 }
+_OF_MANY = ("dispersal", "crowd")
 KINDS: tuple[str, ...] = tuple(_KINDS)
 """The unusual events that can be planned."""

@@ -3,7 +3,8 @@
 A walkway between two lawns, in perspective. One keeps to the right: people on the near lane walk to the right of the
 picture, those on the far lane to the left. Behind the far lawn stands a hedge, a brick wall or a building.
 
-Other viewpoints, rain and dusk belong here: they are other cameras, suns and ground pictures.
+Viewpoints, low sun and wet or white ground are other cameras, suns and ground pictures of the same place; what changes
+with time is the matter of `weather`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oddwatch.scenes.conditions import VIEWPOINTS, Conditions
 from oddwatch.scenes.shapes import Array, Builder, Camera, Colour, Painter, Pixels, Shape, Sprite, toned
+from oddwatch.scenes.weather import on_the_ground
 
 PATH_HALF_M = 3.4
 NEAR_LANE_M, FAR_LANE_M = (-2.9, -0.75), (0.75, 2.9)
@@ -23,8 +26,9 @@ NEAR_LANE_M, FAR_LANE_M = (-2.9, -0.75), (0.75, 2.9)
 NEAR_LAWN_M, FAR_LAWN_M = (-5.3, -4.5), (5.2, 6.2)
 """Across the walkway: where somebody on the grass walks."""
 
-UNSEEN_M = 3.0
-"""People start and end this far out of view: as long as a cart, or as somebody's shadow."""
+_UNSEEN_M, _UNSEEN_LOW_SUN_M = 3.0, 9.0
+_SUNLESS_SHADE = (0.88, 0.89, 0.91)
+_SIGN_M = 3.5  # across the walkway: on the kerb, where nobody walks
 
 _SKY_SHADOW = 70  # of 255: how much of a shadow is left where the sun does not shine
 _KERB_M = 0.16
@@ -47,29 +51,36 @@ class Place:
 
     size_px: width, height of its pictures. margin_px: how much more is drawn on each side, for the camera to shake.
     ground: (height + 2 margin, width + 2 margin, 3) uint8 RGB without the props. sunlit: the same size, uint8, 0 where
-    the ground lies in shade already. shade: RGB factors of a shadow.
+    the ground lies in shade already. shade: RGB factors of a shadow. unseen_m: people start and end this far out of
+    view: as long as a cart, or as somebody's shadow. lamps_m: (x, y) of lamps. sign_m: (x, y) where a folding sign
+    stands, in scenes that have it.
     """
 
-    def __init__(self, *, seed: int, size_px: tuple[int, int]) -> None:
+    def __init__(self, *, seed: int, size_px: tuple[int, int], conditions: Conditions | None = None) -> None:
+        conditions = conditions or Conditions()
+        higher, farther = VIEWPOINTS[conditions.viewpoint]
         rng = np.random.default_rng([seed, 0])
         width, height = size_px
         self.size_px = size_px
         self.margin_px = max(4, round(height / 40))
         self.canvas_px = (width + 2 * self.margin_px, height + 2 * self.margin_px)
         self.camera = Camera.looking(
-            height_m=rng.uniform(6.0, 6.8),
-            back_m=rng.uniform(12.2, 13.0),
+            height_m=higher * rng.uniform(6.0, 6.8),
+            back_m=farther * rng.uniform(12.2, 13.0),
             yaw=float(rng.choice([-1, 1])) * math.radians(rng.uniform(9, 17)),
-            pitch=math.radians(rng.uniform(26.3, 28.3)),
+            pitch=math.radians(rng.uniform(26.3, 28.3)) + (math.atan(higher / farther * 0.5) - math.atan(0.5)),
             focal_px=height * rng.uniform(1.75, 1.9),
             centre_px=(self.canvas_px[0] / 2, self.canvas_px[1] / 2),
         )
-        self.sun = _sun(rng)
-        self.shade = (0.56, 0.6, 0.68)
+        self.sun = _sun(rng, low=conditions.low_sun)
+        self.unseen_m = _UNSEEN_LOW_SUN_M if conditions.low_sun else _UNSEEN_M
+        self.shade = _SUNLESS_SHADE if conditions.sunless else (0.56, 0.6, 0.68)
         self.painter = Painter(self.camera, size_px=self.canvas_px, sun=self.sun)
-        ground, sunlit = _Ground(self, rng).drawn()
-        self.props = _props(self, rng, ground, sunlit)
-        self.ground = ground
+        ground, sunlit, paved = _Ground(self, rng).drawn()
+        self.props, lamp_m = _props(self, rng, ground, sunlit)
+        self.lamps_m = (lamp_m, (lamp_m[0] + 9.0, 4.6), (lamp_m[0] - 9.0, 4.6))
+        self.sign_m = _sign_place(self, np.random.default_rng([seed, 7]))
+        self.ground = on_the_ground(conditions, ground, paved)
         self.sunlit = np.maximum(sunlit, np.uint8(_SKY_SHADOW))
         levels = 1 - np.arange(256)[:, None, None] / 255 * (1 - np.array(self.shade))
         self._shades = np.rint(255 * levels).astype(np.uint8)
@@ -79,21 +90,31 @@ class Place:
         soft = cv2.multiply(cv2.GaussianBlur(mask, (3, 3), 0), self.sunlit, scale=1 / 255)
         return np.asarray(cv2.multiply(self.ground, cv2.LUT(cv2.merge([soft] * 3), self._shades), scale=1 / 255))
 
+    def foot_px(self, at: tuple[float, float]) -> float:
+        """The row of the canvas where something stands on the ground."""
+        return float(self.camera.project(np.array([[*at, 0.0]]))[0, 1])
+
+    def view(self, y_m: float) -> tuple[float, float]:
+        """As `span`, but with the 3 m at both ends that any place has, whatever its sun."""
+        left, right = self.span(y_m)
+        return left + (self.unseen_m - _UNSEEN_M), right - (self.unseen_m - _UNSEEN_M)
+
     def span(self, y_m: float) -> tuple[float, float]:
-        """From where to where along the walkway a person at `y_m` is in view, and `UNSEEN_M` more at both ends."""
+        """From where to where along the walkway a person at `y_m` is in view, and `unseen_m` more at both ends."""
         x = np.arange(-60.0, 60.0, 0.25)
         seen = np.zeros(len(x), dtype=bool)
         for z in (0.0, _PERSON_M):
             at = self.camera.project(np.stack([x, np.full_like(x, y_m), np.full_like(x, z)], axis=1))
             seen |= (at[:, 0] > 0) & (at[:, 0] < self.canvas_px[0]) & (at[:, 1] > 0) & (at[:, 3] > 1.0)
         inside = x[seen]
-        return float(inside[0]) - UNSEEN_M, float(inside[-1]) + UNSEEN_M
+        return float(inside[0]) - self.unseen_m, float(inside[-1]) + self.unseen_m
 
 
-def _sun(rng: np.random.Generator) -> Array:
+def _sun(rng: np.random.Generator, *, low: bool) -> Array:
     """From the side and a little behind the camera or behind the scene, so that shadows show the gait."""
     height, side = math.radians(rng.uniform(38, 52)), float(rng.choice([-1, 1]))
     turn = math.radians(rng.uniform(-35, 35))
+    height *= 0.33 if low else 1.0
     return np.array([side * math.cos(height) * math.cos(turn), math.cos(height) * math.sin(turn), math.sin(height)])
 
 
@@ -116,8 +137,8 @@ class _Ground:
         self._y = (eye[1] + self._rays[..., 1] * reach).astype(np.float32)
         self._size = (reach / place.camera.focal_px).astype(np.float32)
 
-    def drawn(self) -> tuple[Pixels, Pixels]:
-        """The ground picture and where the sun reaches it."""
+    def drawn(self) -> tuple[Pixels, Pixels, NDArray[np.bool_]]:
+        """The ground picture, where the sun reaches it, and where it is paved."""
         y = self._y
         path = np.abs(y) < PATH_HALF_M + _KERB_M
         picture = np.where(path[..., None], self._paving(), self._grass())
@@ -133,7 +154,8 @@ class _Ground:
         small = cv2.resize(np.clip(picture, 0, 255).astype(np.float32), size, interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (3, 3), 0.45)
         sunlit = cv2.resize(lit.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        return np.asarray(small + 0.5, dtype=np.uint8), np.asarray(sunlit * 255, dtype=np.uint8)
+        paved = cv2.resize((path & ~hit).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        return np.asarray(small + 0.5, dtype=np.uint8), np.asarray(sunlit * 255, dtype=np.uint8), paved
 
     def _texture(self, x: Array, y: Array, scale_m: float) -> Array:
         """Smooth noise in -1..1 whose blobs are about `scale_m` large."""
@@ -199,7 +221,7 @@ class _Ground:
         """0..1: dappled shade of trees that stand outside of the picture."""
         rng, x, y = self._rng, self._x, self._y
         shade = np.zeros_like(x)
-        left, right = self._place.span(0.0)
+        left, right = self._place.view(0.0)
         for _ in range(int(rng.integers(1, 3))):
             cx, cy, radius = rng.uniform(left + 2, right - 2), rng.uniform(-4.5, 4.5), rng.uniform(1.4, 2.4)
             crown = 1.15 - np.hypot((x - cx) / 1.3, y - cy) / radius + 0.35 * self._texture(x, y, 0.55)
@@ -257,10 +279,18 @@ def _to_edge(cells: Array) -> Array:
     return np.asarray(np.abs(np.mod(cells + 0.5, 1.0) - 0.5))
 
 
-def _props(place: Place, rng: np.random.Generator, ground: Pixels, sunlit: Pixels) -> tuple[Prop, ...]:
-    """A lamp, a bench, a bin, bushes, a tree. Their shadows are drawn into the ground."""
-    left, right = place.span(5.0)
-    near_left, near_right = place.span(-3.9)
+def _sign_place(place: Place, rng: np.random.Generator) -> tuple[float, float]:
+    y = float(rng.choice([-_SIGN_M, _SIGN_M]))
+    left, right = place.view(y)
+    return left + (right - left) * float(rng.uniform(0.4, 0.6)), y
+
+
+def _props(
+    place: Place, rng: np.random.Generator, ground: Pixels, sunlit: Pixels
+) -> tuple[tuple[Prop, ...], tuple[float, float]]:
+    """A lamp, a bench, a bin, bushes, a tree; and where the lamp is. Their shadows are drawn into the ground."""
+    left, right = place.view(5.0)
+    near_left, near_right = place.view(-3.9)
     middle = (left + right) / 2
     standing: list[tuple[Shape, float, float]] = []
     bench_x = middle + rng.uniform(-3.0, 3.0)
@@ -281,7 +311,7 @@ def _props(place: Place, rng: np.random.Generator, ground: Pixels, sunlit: Pixel
     ground[:] = ground * (1 - share * (1 - np.array(place.shade)))
     sunlit[:] = cv2.subtract(sunlit, mask)
     sprites = ((place.painter.sprite(shape), place.camera.depth(x, y)) for shape, x, y in placed)
-    return tuple(Prop(sprite, depth) for sprite, depth in sprites if sprite is not None)
+    return tuple(Prop(sprite, depth) for sprite, depth in sprites if sprite is not None), (lamp_x, -3.85)
 
 
 def _bench() -> Shape:

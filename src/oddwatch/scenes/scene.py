@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 
 from oddwatch.errors import UsageError
-from oddwatch.scenes.events import KINDS, Happening, stage
-from oddwatch.scenes.place import Place
+from oddwatch.scenes.conditions import Conditions
+from oddwatch.scenes.events import KINDS, Sign, stage
+from oddwatch.scenes.happening import Happening
+from oddwatch.scenes.place import PATH_HALF_M, Place
 from oddwatch.scenes.shapes import Array, Pixels, Sprite
 from oddwatch.scenes.traffic import Mover, usual_traffic
+from oddwatch.scenes.weather import Weather
 from oddwatch.types import Box, Frame, TruthBox, TruthEvent
 
 _GAP_SECONDS = 6.0
@@ -27,9 +30,15 @@ _LONGEST_SECONDS = {
     "on_grass": 22.0,
     "fall": 13.5,
     "object_left": 16.5,
+    "loitering": 54.0,
+    "object_taken": 18.5,
+    "dispersal": 13.0,
+    "crowd": 30.0,
 }
 _NOISE_LEVELS = 2.6
 _SHAKE_SHARE = 1 / 900
+_WIND_SHARE = 1 / 170
+_DUSK_NOISE = 2.2
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,9 @@ class PlannedEvent:
 def plan_events(kinds: Sequence[str] = KINDS, *, seconds: float, seed: int = 0) -> tuple[PlannedEvent, ...]:
     """Spread events evenly over a video, in the order given, with at least 6 s of usual scene before and after each.
 
-    seconds: of the video; 144 hold one of each kind, in pictures up to 16:9. seed: moves the events within the
-    time that is left over. Raises UsageError when they do not fit, naming how long the video must be.
+    seconds: of the video; 283 hold one of each kind, in pictures up to 16:9 from the usual viewpoint (from afar people
+    take half as long again to cross: leave twice as much). seed: moves the events within
+    the time that is left over. Raises UsageError when they do not fit, naming how long the video must be.
     """
     lengths = [_LONGEST_SECONDS[PlannedEvent(kind, 0.0).kind] for kind in kinds]
     spare = seconds - sum(lengths) - _GAP_SECONDS * (len(lengths) + 1)
@@ -72,7 +82,9 @@ class Scene:
 
     seconds: how long it is. seed: who comes when, noise and light. place_seed: the place and its camera; videos that
     share it show the same place. size_px: width, height. fps: frames per second. events: the unusual ones, see
-    `plan_events`. groups_per_minute: how busy the walkway is; most come alone, some in twos and threes.
+    `plan_events`. groups_per_minute: how busy the walkway is; most come alone, some in twos and threes. conditions:
+    light, weather, viewpoint. with_sign: a folding sign stands at the edge of the walkway, which `object_taken` takes:
+    the usual video must have it too.
 
     The same arguments give the same bytes, in any order of access; any frame costs the same. The usual people do not
     depend on the events. Raises UsageError for arguments that cannot work.
@@ -88,22 +100,40 @@ class Scene:
         fps: float = 10.0,
         events: Sequence[PlannedEvent] = (),
         groups_per_minute: float = 20.0,
+        conditions: Conditions | None = None,
+        with_sign: bool = False,
     ) -> None:
         _check(seconds, seed, place_seed, size_px, fps, groups_per_minute)
         self.seconds, self.fps, self.size_px = seconds, fps, size_px
         self._count = max(1, round(seconds * fps))
         self._seed = seed
-        self._place = Place(seed=place_seed, size_px=size_px)
+        conditions = conditions or Conditions()
+        self._place = Place(seed=place_seed, size_px=size_px, conditions=conditions)
+        taken = sum(e.kind == "object_taken" for e in events)
+        if taken > with_sign:
+            raise UsageError(
+                "object_taken takes a sign that stands there, once: give with_sign=True and one such event"
+            )
         rng = np.random.default_rng([seed, 1])
         people = usual_traffic(self._place, rng=rng, seconds=seconds, groups_per_minute=groups_per_minute)
         self._happenings = [
             stage(e.kind, self._place, seed=seed, start_seconds=e.start_seconds, people=people) for e in events
         ]
-        movers: list[Mover] = [*people, *(mover for h in self._happenings for mover in h.movers)]
+        movers: list[Mover] = [*people, *(mover for h in self._happenings for mover in (*h.movers, *h.things))]
+        if with_sign and not taken:
+            movers.append(Sign(self._place))
         self._movers = sorted(movers, key=lambda mover: mover.start_seconds)
         self._starts = [mover.start_seconds for mover in self._movers]
         self._longest = max((m.end_seconds - m.start_seconds for m in self._movers), default=0.0)
-        self._camera = _CameraFaults(np.random.default_rng([seed, 4]), self._place)
+        self._camera = _CameraFaults(np.random.default_rng([seed, 4]), self._place, conditions)
+        self._weather = Weather(
+            conditions,
+            self._place.camera,
+            size_px=size_px,
+            canvas_px=self._place.canvas_px,
+            lamps_m=self._place.lamps_m,
+            rng=np.random.default_rng([seed, 5]),
+        )
         if missed := [h.kind for h, t in zip(self._happenings, self.truth, strict=True) if not t.boxes]:
             raise UsageError(f"{missed[0]} is not seen before the video ends at {seconds:g} s; plan it earlier")
 
@@ -130,20 +160,33 @@ class Scene:
     def _frame(self, index: int) -> Frame:
         seconds = index / self.fps
         canvas = self._painted(seconds)
-        return Frame(self._camera.picture(canvas, seconds, index), seconds, index)
+        canvas = self._weather.lit(canvas, seconds)
+        picture = self._camera.seen(canvas, seconds)
+        picture = self._weather.fallen(picture, seconds, index)
+        picture = self._camera.picture(picture, seconds, index, gain=self._weather.exposure(seconds))
+        return Frame(picture, seconds, index)
 
     def _painted(self, seconds: float) -> Pixels:
         """What stands in front of the camera at a moment, on the canvas."""
         place = self._place
         mask = np.zeros(place.canvas_px[::-1], np.uint8)
         drawn: list[tuple[float, Sprite]] = [(prop.depth_m, prop.sprite) for prop in place.props]
+        mirrored: list[Sprite] = []
         for mover in self._present(seconds):
             shape = mover.shape(seconds)
             place.painter.shadow(shape, mask)
             sprite = place.painter.sprite(shape)
             if sprite is not None:
-                drawn.append((place.camera.depth(*mover.at(seconds)), sprite))
+                at = mover.at(seconds)
+                drawn.append((place.camera.depth(*at), sprite))
+                if (
+                    abs(at[1]) < PATH_HALF_M
+                    and (wet := self._weather.reflection(sprite, place.foot_px(at))) is not None
+                ):
+                    mirrored.append(wet)
         canvas = place.shaded(mask)
+        for sprite in mirrored:
+            sprite.blend(canvas)
         for _, sprite in sorted(drawn, key=lambda item: item[0], reverse=True):
             sprite.blend(canvas)
         return canvas
@@ -180,7 +223,7 @@ class Scene:
 class _CameraFaults:
     """A pole that sways a little, daylight that drifts, and a noisy sensor; each a function of time or frame number."""
 
-    def __init__(self, rng: np.random.Generator, place: Place) -> None:
+    def __init__(self, rng: np.random.Generator, place: Place, conditions: Conditions) -> None:
         self._size_px, self._margin_px = place.size_px, place.margin_px
         self._shake_px = place.size_px[1] * _SHAKE_SHARE
         self._sways = [_waves(rng, shortest_seconds=1.3, longest_seconds=7.0) for _ in range(2)]
@@ -190,19 +233,29 @@ class _CameraFaults:
         self._noise_seed = int(rng.integers(2**31))
         gray = rng.normal(0, _NOISE_LEVELS, (2 * height, 2 * width, 1))
         colour = rng.normal(0, _NOISE_LEVELS / 2, (2 * height, 2 * width, 3))
-        self._noise = np.clip(np.rint(gray + colour), -127, 127).astype(np.int8)
+        level = _DUSK_NOISE if conditions.dusk else 1.0
+        self._noise = np.clip(np.rint(level * (gray + colour)), -127, 127).astype(np.int8)
+        self._wind_px = place.size_px[1] * _WIND_SHARE if conditions.wind else 0.0
+        self._gusts = [_waves(rng, shortest_seconds=0.2, longest_seconds=1.0) for _ in range(2)]
 
     def shift_px(self, seconds: float) -> tuple[float, float]:
         """Where on the canvas the frame's corner lies."""
-        x, y = (_wave(waves, seconds) * self._shake_px for waves in self._sways)
+        x, y = (
+            _wave(sway, seconds) * self._shake_px + _wave(gusts, seconds) * self._wind_px
+            for sway, gusts in zip(self._sways, self._gusts, strict=True)
+        )
         return self._margin_px + x, self._margin_px + y
 
-    def picture(self, canvas: Pixels, seconds: float, index: int) -> Pixels:
-        """The canvas as the camera delivers it."""
+    def seen(self, canvas: Pixels, seconds: float) -> Pixels:
+        """The part of the canvas that the camera is pointed at."""
         dx, dy = self.shift_px(seconds)
         shift = np.array([[1, 0, dx], [0, 1, dy]], dtype=np.float64)
         seen = cv2.warpAffine(canvas, shift, self._size_px, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        gain, warmth = 1 + 0.035 * _wave(self._drift, seconds), 0.012 * _wave(self._tint, seconds)
+        return np.asarray(seen, dtype=np.uint8)
+
+    def picture(self, seen: Pixels, seconds: float, index: int, *, gain: float) -> Pixels:
+        """What is seen as the camera delivers it."""
+        gain, warmth = gain * (1 + 0.035 * _wave(self._drift, seconds)), 0.012 * _wave(self._tint, seconds)
         gains = gain * np.array([1 + warmth, 1.0, 1 - warmth])
         levels = np.clip(np.rint(np.arange(256)[:, None] * gains), 0, 255).astype(np.uint8)
         width, height = self._size_px

@@ -66,6 +66,9 @@ class Course:
             sway_phase,
         )
 
+    def heading_at(self, seconds: float) -> float:
+        return self.heading
+
     def along(self, seconds: float) -> float:
         return float(np.interp(seconds, self.times_seconds, self.along_m))
 
@@ -82,6 +85,57 @@ class Course:
         return self.origin_m[0] + along * cos - side * sin, self.origin_m[1] + along * sin + side * cos
 
 
+class Way:
+    """A way with corners and halts. times_seconds, x_m, y_m, headings: (N,) knots, straight lines between them.
+
+    headings are unwrapped: somebody turns from one to the next the way the numbers go.
+    """
+
+    def __init__(self, times_seconds: Array, x_m: Array, y_m: Array, headings: Array) -> None:
+        self.times_seconds, self._x, self._y, self._headings = times_seconds, x_m, y_m, headings
+        self._along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x_m), np.diff(y_m)))])
+
+    @staticmethod
+    def through(
+        start: tuple[float, float],
+        steps: Sequence[tuple[float, float, float]],
+        *,
+        start_seconds: float,
+        heading: float,
+        turn_seconds: float = 0.6,
+    ) -> Way:
+        """Through places one after the other. steps: x, y, and m/s; a step to where one is lasts that many seconds."""
+        knots = [(start_seconds, *start, heading)]
+        for x, y, pace in steps:
+            seconds, x_before, y_before, facing = knots[-1]
+            length = math.hypot(x - x_before, y - y_before)
+            if length == 0:
+                knots.append((seconds + pace, x, y, facing))
+                continue
+            turn = math.remainder(math.atan2(y - y_before, x - x_before) - facing, 2 * math.pi)
+            if abs(turn) > 0.3:
+                seconds += turn_seconds
+                knots.append((seconds, x_before, y_before, facing + turn))
+            knots.append((seconds + length / pace, x, y, facing + turn))
+        return Way(*np.array(knots).T)
+
+    def along(self, seconds: float) -> float:
+        return float(np.interp(seconds, self.times_seconds, self._along))
+
+    def speed(self, seconds: float) -> float:
+        """Over half a second, so that a gait begins and ends gently."""
+        return (self.along(seconds + 0.25) - self.along(seconds - 0.25)) / 0.5
+
+    def at(self, seconds: float) -> tuple[float, float]:
+        return (
+            float(np.interp(seconds, self.times_seconds, self._x)),
+            float(np.interp(seconds, self.times_seconds, self._y)),
+        )
+
+    def heading_at(self, seconds: float) -> float:
+        return float(np.interp(seconds, self.times_seconds, self._headings))
+
+
 class Walker:
     """Somebody who walks a course.
 
@@ -92,7 +146,7 @@ class Walker:
     def __init__(
         self,
         person: Person,
-        course: Course,
+        course: Course | Way,
         *,
         phase: float = 0.0,
         speed_m_s: float = WALK_M_S,
@@ -126,12 +180,12 @@ class Walker:
         """Where the right hand is, in the world."""
         x, y = self.at(seconds)
         forward, left, up = joints(self.pose(seconds), self.person).hands[1]
-        cos, sin = math.cos(self.course.heading), math.sin(self.course.heading)
+        cos, sin = math.cos(self.course.heading_at(seconds)), math.sin(self.course.heading_at(seconds))
         return x + cos * forward - sin * left, y + sin * forward + cos * left, up
 
     def shape(self, seconds: float) -> Shape:
         x, y = self.at(seconds)
-        return figure(self.pose(seconds), self.person).moved(x, y, heading=self.course.heading)
+        return figure(self.pose(seconds), self.person).moved(x, y, heading=self.course.heading_at(seconds))
 
     def _gait(self, seconds: float) -> Pose:
         step = walking(

@@ -135,5 +135,16 @@ def bag(colour: Colour) -> Shape:
     return make.shape()
 
 
+def sign() -> Shape:
+    """A folding sign that stands on the ground at the origin, seen from the side of the walkway and from the lawn."""
+    make = Builder()
+    for y, tone in ((-0.16, 1.0), (0.16, 0.8)):
+        board = ((-0.3, y, 0.02), (0.3, y, 0.02), (0.3, y * 0.15, 0.78), (-0.3, y * 0.15, 0.78))
+        make.add(toned((206, 60, 50), tone), *((*corner, 0.02) for corner in board), flat=True)
+        inner = ((-0.23, y * 1.02, 0.16), (0.23, y * 1.02, 0.16), (0.23, y * 0.4, 0.68), (-0.23, y * 0.4, 0.68))
+        make.add(toned((236, 234, 226), tone), *((*corner, 0.01) for corner in inner), flat=True, nearer_m=0.05)
+    return make.shape()
+
+
 BAG_GRIP_M = 0.42
 """Height of the bag's handles above its bottom: where the hand holds it."""

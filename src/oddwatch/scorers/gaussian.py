@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from oddwatch.scorers.base import Arrays, Normaliser, Scorer, checked, require_normalisation
+from oddwatch.scorers.base import Arrays, Normaliser, Rows, Scorer, checked, require_normalisation
 from oddwatch.types import FloatArray
 
 FLOOR = 1e-6
-"""Variance in every direction that is always added."""
+"""Variance in every direction that is always added, so that S can be inverted where all rows are alike."""
 
 
 class GaussianScorer(Scorer):
@@ -38,17 +38,10 @@ class GaussianScorer(Scorer):
         self._normaliser: Normaliser | None = None
 
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
-        from scipy.linalg import solve_triangular
-        from sklearn.covariance import LedoitWolf
-
         rows = checked(x, at_least=2)
         normaliser = Normaliser.of(rows, self.options["normalise"])
-        model = LedoitWolf(store_precision=False, assume_centered=True).fit(normaliser(rows).astype(np.float64))
-        # A floor keeps S invertible where all rows are alike. S = L L', so the distance is |L^-1 (x - m)|.
-        factor = np.linalg.cholesky(model.covariance_ + FLOOR * np.eye(len(model.covariance_)))
-        root = solve_triangular(factor, np.eye(len(factor)), lower=True)
-        # In the order in which it is read back: the last bits of a product depend on it.
-        self._root = np.ascontiguousarray(root, dtype=np.float32)
+        normal = normaliser(rows).astype(np.float64)
+        self._root, self._axes, self._rest = _wide(normal) if len(rows) < rows.shape[1] else _tall(normal)
         self._normaliser = normaliser
         return self
 
@@ -56,14 +49,61 @@ class GaussianScorer(Scorer):
         if self._normaliser is None:
             raise ValueError("score before fit")
         rows = self._normaliser(checked(x, columns=self._normaliser.columns))
-        return np.asarray(np.linalg.norm(rows @ self._root.T, axis=1), dtype=np.float64)
+        far = np.linalg.norm(rows @ self._root.T, axis=1)
+        if len(self._axes):
+            outside = np.linalg.norm(rows - (rows @ self._axes.T) @ self._axes, axis=1)
+            far = np.hypot(far, self._rest * outside)
+        return np.asarray(far, dtype=np.float64)
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._normaliser is None:
             raise ValueError("state before fit")
-        return {"root": self._root, "mean": self._normaliser.mean, "scale": self._normaliser.scale}, {}
+        kept = {"root": self._root, "axes": self._axes, "rest": np.array(self._rest)}
+        return {**kept, "mean": self._normaliser.mean, "scale": self._normaliser.scale}, {}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         self._root = np.asarray(arrays["root"], dtype=np.float32)
+        self._axes = np.asarray(arrays["axes"], dtype=np.float32)
+        self._rest = float(arrays["rest"])
         self._normaliser = Normaliser(arrays["mean"], arrays["scale"], how=self.options["normalise"])
         return self
+
+
+def _tall(rows: FloatArray) -> tuple[Rows, Rows, float]:
+    """As `_wide`, for at least as many rows as columns: the root is that of all directions."""
+    from scipy.linalg import solve_triangular
+    from sklearn.covariance import LedoitWolf
+
+    model = LedoitWolf(store_precision=False, assume_centered=True).fit(rows)
+    # S = L L', so the distance is |L^-1 (x - m)|.
+    factor = np.linalg.cholesky(model.covariance_ + FLOOR * np.eye(len(model.covariance_)))
+    root = solve_triangular(factor, np.eye(len(factor)), lower=True)
+    return _as_read(root), np.zeros((0, rows.shape[1]), dtype=np.float32), 0.0
+
+
+def _wide(rows: FloatArray) -> tuple[Rows, Rows, float]:
+    """root (k, D), axes (k, D) and rest of (n, D) rows that are fewer than their columns: S is known in the k
+    directions that they spread over and is a multiple of the identity outside, so nothing of D x D is made. The
+    distance is the hypotenuse of |root x| and rest times the length of x outside of the axes.
+    """
+    from scipy.linalg import eigh
+
+    count, columns = rows.shape
+    values, vectors = eigh(rows @ rows.T)
+    spread = values > values[-1] * count * np.finfo(np.float64).eps
+    values, vectors = values[spread], vectors[:, spread]
+    axes = (rows.T @ vectors / np.sqrt(values)).T
+    # The shrinkage of Ledoit and Wolf by traces alone, which are those of the n x n product.
+    variance = values / count
+    mean = variance.sum() / columns
+    apart = (variance**2).sum() / columns - mean**2
+    noise = ((rows**2).sum(axis=1) ** 2).sum() / count - (variance**2).sum()
+    shrunk = min(noise / (columns * count), apart) / apart if apart > 0 else 0.0
+    outside = shrunk * mean + FLOOR
+    root = axes / np.sqrt((1 - shrunk) * variance + outside)[:, None]
+    return _as_read(root), _as_read(axes), float(1 / np.sqrt(outside))
+
+
+def _as_read(rows: FloatArray) -> Rows:
+    """In the order in which it is read back: the last bits of a product depend on it."""
+    return np.ascontiguousarray(rows, dtype=np.float32)

@@ -48,9 +48,9 @@ class Background:
         """(h, w, 5) `CHANNELS`.
 
         left, taken: share of a bag's size around the cell in which something rests that was not there, or is gone that
-        was. dwell: seconds for which somebody has been in the window, less twice those in which nobody was. crowd:
-        share of the wider neighbourhood in which somebody is, where somebody is in the window. changed: share of the
-        picture that is another. gray: (H, W). moving: (h, w) share of each cell. seconds: since the last call.
+        was. dwell: log(1 + seconds for which somebody has been in the window, less twice those in which nobody was).
+        crowd: share of the wider neighbourhood in which somebody is, where somebody is in the window. changed: share of
+        the picture that is another. gray: (H, W). moving: (h, w) share of each cell. seconds: since the last call.
         """
         height, width = moving.shape
         now = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -90,7 +90,7 @@ class Background:
             taken, rests = np.where(fewer, rests, 0), np.where(fewer, 0, rests)
         crowd = np.where(stays, cv2.blur(present, self._wide, borderType=cv2.BORDER_CONSTANT), 0)
         changed = np.full_like(rests, other.mean())
-        return np.dstack([rests, taken, np.where(stays, self._dwelt, 0), crowd, changed]).astype(np.float32)
+        return np.dstack([rests, taken, np.where(stays, np.log1p(self._dwelt), 0), crowd, changed]).astype(np.float32)
 
 
 def _outline(cells: Map) -> Map:

@@ -37,9 +37,10 @@ class AttributesScorer(Scorer):
     Each attribute (`ATTRIBUTES`, a file each) measures a row against sums over usual rows. What it measures is divided
     by its alarm level: mean plus three standard deviations of the highest values of 20 contiguous blocks of usual
     video, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as unusual
-    as usual video gets. The score is the speed, which ranks all that moves, plus 4 times what each other attribute
-    exceeds 1 by: below it they only tell usual from usual. only: names of attributes to use, all when empty. In the
-    spirit of Singh et al., EVAL, CVPR 2023. `attributes` gives them one by one, `explain` in words.
+    as usual video gets. The score is the speed, which ranks all that moves, plus log(1 + 4 x what each other attribute
+    exceeds 1 by): below it they only tell usual from usual. only: names of attributes to use, all when empty; the first
+    of them, in the order of `ATTRIBUTES`, ranks. In the spirit of Singh et al., EVAL, CVPR 2023. `attributes` gives
+    them one by one, `explain` in words.
     """
 
     name = "attributes"
@@ -154,7 +155,9 @@ def _highest(measured: Rows, blocks: int) -> Rows:
 
 
 def _parts(attributes: Rows) -> Rows:
-    """(n, a) what each adds to the score: the first all of it, the others what exceeds 1."""
-    parts = _WEIGHT * np.maximum(attributes - 1, 0)
+    """(n, a) what each adds to the score: the first all of it, the others what exceeds 1, as a log: one moment in the
+    usual video that is far out would otherwise raise the threshold above all that speed can say.
+    """
+    parts = np.log1p(_WEIGHT * np.maximum(attributes - 1, 0))
     parts[:, 0] = attributes[:, 0]
     return np.asarray(parts)

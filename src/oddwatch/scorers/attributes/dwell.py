@@ -21,7 +21,7 @@ class Dwell(Attribute):
 
     def sums(self, rows: Rows) -> Sums:
         dwell = column(rows, "dwell")
-        return gaussian_sums(rows, np.log1p(dwell), np.asarray(dwell > 0, np.float32))
+        return gaussian_sums(rows, dwell, np.asarray(dwell > 0, np.float32))
 
     def usual(self, sums: Sums) -> Usual:
         return _UsualDwell(PlacedGaussian.of(sums, least_spread=_LEAST_SPREAD))
@@ -32,8 +32,8 @@ class _UsualDwell(Usual):
     here: PlacedGaussian
 
     def measure(self, rows: Rows) -> Rows:
-        return self.here.above(rows, np.log1p(column(rows, "dwell")))
+        return self.here.above(rows, column(rows, "dwell"))
 
     def says(self, row: Rows) -> str:
-        seconds, usually = float(column(row[None], "dwell")[0]), float(np.expm1(self.here.usually(row)))
+        seconds, usually = np.expm1(float(column(row[None], "dwell")[0])), np.expm1(self.here.usually(row))
         return f"somebody or something has stayed here for {seconds:.0f} s, usual are {usually:.0f} s"

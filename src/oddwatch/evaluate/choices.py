@@ -1,0 +1,17 @@
+"""Which choices behind the default were made on what. `oddwatch bench` prints it, docs/results.md repeats it."""
+
+from __future__ import annotations
+
+CHOICES = (
+    "With Ped2's test labels in view, by others and by us: that speed ranks everything and the other attributes only "
+    "add what exceeds their own alarm level, the window of 28 px, the carried mean and its weight, the square root of "
+    "the edge channels. Ped2 figures of the default are therefore optimistic; the median over the sensitivity table "
+    "is what to expect.",
+    "On Ped2's training video, without labels: the flow (finest scale, distance of patches, no refinement), by how "
+    "well it warps changed pixels (`benchmarks/flow.py`).",
+    "On rendered scenes, seeds kept apart for that: floors of the attributes, the weight 1.5 of what exceeds, the "
+    "settling time of the background.",
+    "On the usual video of each data set, without labels: alarm levels and every threshold, by the budget. No score is "
+    "normalised per video.",
+    "On nothing, published or first guesses: the settings of the other scorers.",
+)
