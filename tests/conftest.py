@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["rtsp_server.py"]  # a program for another Python; doctests are looked for in all files
+
 # Before anything loads OpenMP: the same sums on every machine, and test processes side by side do not fight for cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 

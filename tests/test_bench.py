@@ -83,6 +83,7 @@ def test_the_plan_has_what_the_issue_asks_for() -> None:
         bench(Dataset("x", ()), sections=("all",))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_the_detector_and_flow_is_made_once_for_each_setting(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ from oddwatch.scorers import SCORERS, autoencoder
 from oddwatch.video import open_video
 
 _GROUPS = ("evaluate", "dataset", "backbones", "config", "events", "alerts", "notify", "store")
-_LEARNING = ("demo", "embed", "learn", "score", "train", "reproduce", "compare", "export", "scorers")
+_LEARNING = ("demo", "embed", "learn", "score", "bench", "train", "reproduce", "compare", "export", "scorers")
 COMMANDS = (*_LEARNING, "status", "coverage", *_GROUPS)
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"
@@ -97,6 +97,7 @@ def test_usage_lines() -> None:
         "learn": "Usage: oddwatch learn [OPTIONS] [VIDEO...]",
         "score": "Usage: oddwatch score [OPTIONS] DETECTOR VIDEO...",
         "evaluate": "Usage: oddwatch evaluate [OPTIONS] COMMAND [ARGS]...",
+        "bench": "Usage: oddwatch bench [OPTIONS] DATASET PATH",
         "train": "Usage: oddwatch train [OPTIONS] CONFIG",
         "reproduce": "Usage: oddwatch reproduce [OPTIONS] SRC",
         "compare": "Usage: oddwatch compare [OPTIONS] RUN...",

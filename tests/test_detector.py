@@ -48,6 +48,9 @@ def learned(videos: Path) -> Detector:
     return small_detector(videos)
 
 
+SLOW = {("blend", "grid"), ("whitened", "grid")}
+
+
 # learning and scoring
 
 
@@ -99,7 +102,7 @@ def test_scores_use_no_later_frame(videos: Path, learned: Detector, left: Embedd
 @pytest.mark.parametrize(
     ("scorer", "on"),
     [
-        (name, on)
+        pytest.param(name, on, marks=[pytest.mark.slow] if (name, on) in SLOW else [])
         for name in sorted(SCORERS)
         if scorer_class(name).columns != PIXELS
         for on in ("vector", "grid")

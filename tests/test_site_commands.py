@@ -29,29 +29,28 @@ alerts:
     - {name: phone, kind: apprise, url: "PHONE", quiet_hours: []}
 storage: {folder: kept}
 """
-NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A site whose store holds three events of the last day, the second with evidence, and a gap of ten minutes."""
-    path = tmp_path / "site.yaml"
+    path, now = tmp_path / "site.yaml", datetime.now(UTC).replace(microsecond=0)
     path.write_text(SITE.replace("URL", "https://hook.example/").replace("PHONE", "json://127.0.0.1:9/x"))
-    with Store(tmp_path / "kept") as store, store.lock("camera:yard", at=NOW) as lock:
+    with Store(tmp_path / "kept") as store, store.lock("camera:yard", at=now) as lock:
         for hours in (5, 3, 1):
-            start = NOW - timedelta(hours=hours)
+            start = now - timedelta(hours=hours)
             event = NewEvent("yard", start, start + timedelta(seconds=4), start, 4.0 + hours, 0.004, place="left")
             kept = []
             if hours == 3:
                 kept = [store.evidence.write("yard", event.uid, "thumbnail", ".jpg", b"jpeg")]
             store.events.record(event, guard=lock, alert=["hook"], at=start, evidence=kept)
         store.alerts.died(1, error="410 Gone")
-        store.coverage.note("yard", NOW - timedelta(hours=12), NOW - timedelta(hours=2), guard=lock)
-        gap = (NOW - timedelta(hours=2), NOW - timedelta(hours=1, minutes=50))
+        store.coverage.note("yard", now - timedelta(hours=12), now - timedelta(hours=2), guard=lock)
+        gap = (now - timedelta(hours=2), now - timedelta(hours=1, minutes=50))
         store.coverage.note("yard", *gap, guard=lock, observed=False, reason="offline")
-        store.coverage.note("yard", gap[1], NOW, guard=lock)
-        store.events.find_blind("yard", "dark", guard=lock, start=NOW, alert=[], detail={})
-        store.events.add_detector(Detector("yard", "v1-abc", "detectors/yard", NOW, 2.0))
+        store.coverage.note("yard", gap[1], now, guard=lock)
+        store.events.find_blind("yard", "dark", guard=lock, start=now, alert=[], detail={})
+        store.events.add_detector(Detector("yard", "v1-abc", "detectors/yard", now, 2.0))
     return path
 
 
