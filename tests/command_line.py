@@ -47,6 +47,7 @@ def start(
     cwd: Path | None = None,
     temporary: Path | None = None,
     stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start `python -m oddwatch` as a process of its own. temporary: where its temporary files
@@ -60,7 +61,7 @@ def start(
         variables["TMPDIR"] = str(temporary)
     command = [sys.executable, "-m", "oddwatch", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=cwd, env=variables, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="surrogateescape"
+        command, cwd=cwd, env=variables, stdout=stdout, stderr=stderr, text=True, errors="surrogateescape"
     )
 
 

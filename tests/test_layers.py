@@ -36,6 +36,7 @@ MODULES = {
         "scale",
         "scenes",
         "scorers",
+        "service",
         "store",
         "truth",
         "video",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,12 @@ from small_videos import ODD_SECONDS
 from watched_cameras import Kept, until
 
 from oddwatch.detector import Detector
-from oddwatch.errors import DetectorError, UsageError
+from oddwatch.errors import DetectorError, UsageError, VideoError
 from oddwatch.monitor import CameraMonitor, Learning, Plan, Supervisor, detector_version
 from oddwatch.monitor.cold_start import Collection, certified, learn
 from oddwatch.monitor.delivery import Delivery
-from oddwatch.types import Embeddings
+from oddwatch.monitor.scoring import Change, Scoring
+from oddwatch.types import Embeddings, Frame
 from oddwatch.video import CameraOptions, open_video
 
 
@@ -37,6 +39,28 @@ def plan(videos: Path, video: str, **others: object) -> Plan:
 def watched(kept: Kept, *plans: Plan) -> None:
     with Supervisor(plans, kept.sinks()) as supervisor:
         assert supervisor.wait(60)
+
+
+@pytest.mark.slow
+@pytest.mark.allow_error_logs
+def test_an_event_in_which_watching_fails_is_closed(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    score = Scoring.push
+
+    def push(self: Scoring, frames: Sequence[Frame], source: str) -> list[Change]:
+        if self.is_raised:
+            raise VideoError("door", "it broke")
+        return score(self, frames, source)
+
+    monkeypatch.setattr(Scoring, "push", push)
+    with Supervisor([plan(videos, "left.mp4")], kept.sinks()) as supervisor:
+        until(lambda: supervisor.statistics()[0].failures == 1, seconds=60)
+        until(kept.closed)
+    opened, closed = kept.events[:2]
+    assert (opened.state, closed.state, opened.uid) == ("open", "closed", closed.uid)
+    assert "thumbnail" in closed.files
 
 
 @pytest.mark.slow

@@ -74,9 +74,8 @@ def hand() -> HandClock:
 
 
 def happen(store: Store, lock: Lock, at: datetime = NOON, alert: Sequence[str] = ("hook",)) -> int:
-    event = NewEvent(
-        "yard", at, at + timedelta(seconds=2), at, 4.0, 0.01, why={"speed": 2.0, "size": 3.0}, place="left"
-    )
+    why = {"attribute": "speed", "level": 2.0, "says": "2.0x the usual speed here"}
+    event = NewEvent("yard", at, at + timedelta(seconds=2), at, 4.0, 0.01, why=why, place="left")
     return store.events.record(event, guard=lock, alert=alert, at=at)
 
 
@@ -111,7 +110,7 @@ def test_an_alert_arrives_with_what_happened(store: Store, lock: Lock, hand: Han
         "yard",
         "yard: something unusual",
     )
-    assert message.text == "2026-11-23 12:00:00, left, unusual: size, speed, p-value 0.01."
+    assert message.text == "2026-11-23 12:00:00, left, 2.0x the usual speed here, p-value 0.01."
     assert message.data["event"]["score"] == 4.0
     (alert,) = store.alerts.find()
     assert (alert.state, alert.attempts, alert.sent_at) == ("sent", 1, NOON)

@@ -32,6 +32,7 @@ from oddwatch.cli import (
     score,
     status,
     train,
+    watch,
 )
 from oddwatch.cli.commands import Command, DefaultGroup, Group
 
@@ -82,6 +83,7 @@ site = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, 
 site.command("check", cls=Command)(config.check)
 site.command("schema", cls=Command)(config.schema)
 app.add_typer(site, name="config")
+app.command("watch", cls=Command)(watch.watch)
 app.command("status", cls=Command)(status.status)
 seen = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None, help="What cameras of a site saw.")
 seen.command("list", cls=Command)(events.list_events)

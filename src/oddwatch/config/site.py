@@ -285,14 +285,24 @@ class Storage(Section):
     post_roll_seconds: float = Field(default=5.0, ge=0, le=60)
 
 
+class Metrics(Section):
+    """Where `oddwatch watch` answers `/metrics` (Prometheus), `/healthz` and `/readyz`. There is no password: let only
+    those reach it who may know what cameras there are.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+
+
 class Site(Section):
-    """A whole file. timezone: of all times of day, that of the machine without."""
+    """A whole file. timezone: of all times of day, that of the machine without. metrics: nothing listens without."""
 
     name: Name = "site"
     timezone: Annotated[str, AfterValidator(_zone_of_time)] | None = None
     cameras: list[Camera] = Field(min_length=1)
     alerts: Alerts = Alerts()
     storage: Storage = Field(default_factory=dict, validate_default=True)  # so that its folder begins where the file is
+    metrics: Metrics | None = None
 
     @model_validator(mode="after")
     def _names(self) -> Site:

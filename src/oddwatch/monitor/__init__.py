@@ -91,6 +91,11 @@ class Supervisor:
         return {name: keeper.plan for name, keeper in list(self._keepers.items())}
 
     @property
+    def undelivered(self) -> int:
+        """How many records wait for their sinks."""
+        return len(self._delivery)
+
+    @property
     def is_over(self) -> bool:
         """Whether all cameras were replays that have ended."""
         return all(keeper.over for keeper in list(self._keepers.values()))

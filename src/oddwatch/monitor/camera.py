@@ -139,6 +139,7 @@ class CameraMonitor:
                 self._tell_gap(gaps.close(self._clocks.wall(), self._clocks.monotonic()))
         finally:
             self._phase = "stopped"
+            self._close_all()  # what it failed in the middle of
             if self._collection is not None:
                 self._collection.flush()
 
@@ -271,8 +272,13 @@ class CameraMonitor:
         latest = self._last_seconds if self._replays_fast else self._clocks.monotonic()
         latest = latest if now is None else now
         for told in self._told:
-            if told.request is None and latest >= told.until_seconds:
-                path = self._sinks.evidence_path(self.plan.name, told.record.uid, "clip")
+            if told.request is None and not told.answered and latest >= told.until_seconds:
+                try:
+                    path = self._sinks.evidence_path(self.plan.name, told.record.uid, "clip")
+                except OSError as error:  # the event is told all the same
+                    problem = f"the clip cannot be written: {error.strerror or error}"
+                    told.answered, told.record = True, replace(told.record, problem=problem)
+                    continue
                 start = told.start_seconds - self.plan.pre_seconds
                 told.request = camera.clip(path, from_seconds=start, to_seconds=told.until_seconds)
                 told.asked_seconds = self._clocks.monotonic()
@@ -309,8 +315,12 @@ class CameraMonitor:
                 for item in camera.read(timeout=0.1):
                     if isinstance(item, CameraClip):
                         self._clip_is_there(item)
+        self._close_all()
+
+    def _close_all(self) -> None:
         for told in list(self._told):
             told.closed = told.answered = True
+            told.record = replace(told.record, state="closed")
             self._close_if_complete(told)
 
     # what is told besides events

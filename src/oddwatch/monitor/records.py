@@ -179,9 +179,9 @@ class CameraStatistics:
 class Sinks:
     """Where everything goes. Each is called again, later, when it fails, and never stops the watching.
 
-    evidence_path: (camera, uid, kind) -> where to write it; its folder exists. heat: (picture, anomaly map, threshold)
-    -> picture. box: draws a box into a picture. why: what the detector can say of an embedding. similar: the
-    usual moments that are most like it.
+    evidence_path: (camera, uid, kind) -> where to write it; its folder exists; raises OSError where nothing can be
+    written. heat: (picture, anomaly map, threshold) -> picture. box: draws a box into a picture. why: what else the
+    detector can say of an embedding. similar: the usual moments that are most like it.
     """
 
     event: Callable[[EventRecord], None]

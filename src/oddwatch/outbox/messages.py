@@ -111,17 +111,11 @@ def _sentence(event: StoredEvent, zone: tzinfo | None) -> str:
     parts = [_time(event.start, zone)]
     if event.place != "-":
         parts.append(event.place)
-    if event.why:
-        parts.append(f"unusual: {_why(event.why)}")
+    if "says" in event.why:
+        parts.append(str(event.why["says"]))
     if event.p_value is not None:
         parts.append(f"p-value {event.p_value:.2g}")
     return ", ".join(parts) + "."
-
-
-def _why(why: dict[str, Any]) -> str:
-    """The parts of the descriptor, the most unusual first."""
-    numbers = {name: value for name, value in why.items() if isinstance(value, int | float)}
-    return ", ".join(sorted(numbers, key=lambda name: -numbers[name])[:3]) or ", ".join(map(str, list(why)[:3]))
 
 
 def _time(moment: datetime, zone: tzinfo | None) -> str:

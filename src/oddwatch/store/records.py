@@ -33,8 +33,9 @@ def _aware(record: object, *names: str) -> None:
 class NewEvent:
     """Something unusual that a camera saw, as it is first known.
 
-    end: as far as is known. peak: when score, the highest, was reached. box: fractions of the picture. why: which parts
-    of the descriptor are unusual, JSON types. detector: its version. uid: makes recording it twice the same as once.
+    end: as far as is known. peak: when score, the highest, was reached. box: fractions of the picture. why: attribute,
+    level and says of a `Reason`, and problem, why evidence is missing: as much as there is. detector: its version. uid:
+    makes recording it twice the same as once.
     """
 
     camera: str

@@ -1,0 +1,205 @@
+"""`oddwatch watch` from cameras of a real RTSP server to a real receiver of alerts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from camera_servers import RtspServer, have_rtsp_server
+from command_line import Runner, finish, start
+from prometheus_client.parser import text_string_to_metric_families
+from receivers import free_port, receiver, until
+from small_videos import write
+
+from oddwatch.detector import Detector
+from oddwatch.store import Store
+from oddwatch.video import open_video
+
+SECRETS = {"CAMERA_PASSWORD": "c@m/er:a%25", "HOOK_SECRET": "signed-with-this"}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("watch")
+    write(folder / "usual.mp4", 30.0, seed=1)
+    write(folder / "odd.mp4", 12.0, seed=3, odd="left")
+    Detector(budget="1/hour", folds=3).learn(folder / "usual.mp4").save(folder / "detector")
+    return folder
+
+
+class Watching:
+    """A running `oddwatch watch`, and what it has logged."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process, self._log = process, log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """(exit code, seconds it took)."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(30), time.monotonic() - began
+
+
+@contextmanager
+def watching(site: Path, **environment: str) -> Iterator[Watching]:
+    log = site.with_name("log")
+    with log.open("w") as errors:
+        process = start("watch", site, "--json-logs", stderr=errors.fileno(), environment={**SECRETS, **environment})
+        try:
+            yield Watching(process, log)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def site_file(folder: Path, hook: str, *cameras: dict[str, Any], **more: Any) -> Path:
+    """JSON is YAML."""
+    sink = {"name": "hook", "kind": "webhook", "url": hook, "secret": "${HOOK_SECRET}", "private_addresses": True}
+    storage = {"folder": "kept", "keep_free_gb": 0.0, "pre_roll_seconds": 2.0, "post_roll_seconds": 1.0}
+    site = {"name": "home", "cameras": list(cameras), "alerts": {"sinks": [sink]}, "storage": storage, **more}
+    path = folder / "site.yaml"
+    path.write_text(json.dumps(site))
+    return path
+
+
+@pytest.mark.service
+@pytest.mark.skipif(not have_rtsp_server(), reason="needs Debian's gir1.2-gst-rtsp-server-1.0 and python3-gi")
+def test_from_a_camera_to_one_alert(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One camera sees something odd, another one learns and arms itself."""
+    mounts = {"door": [videos / "usual.mp4", videos / "odd.mp4"], "yard": [videos / "usual.mp4"]}
+    with receiver() as hook, RtspServer(mounts, login="viewer:c@m/er:a%25") as server:
+        login = "viewer:${CAMERA_PASSWORD}@"
+        site = site_file(
+            tmp_path,
+            hook.url,
+            {"name": "door", "url": server.url("door", login=login), "detector": str(videos / "detector")},
+            {
+                "name": "yard",
+                "url": server.url("yard", login=login),
+                "learn": {"seconds": 10, "scorer": "gaussian", "budget": "1/hour"},
+            },
+        )
+        with watching(site) as watch:
+            until(lambda: "door: armed" in watch.log, 60)
+            until(lambda: "yard: armed" in watch.log, 90)
+            assert not hook.taken
+            server.tell("door", "play", 1)
+            until(lambda: hook.taken, 30)
+            server.tell("door", "play", 0)
+            until(lambda: "is over" in watch.log, 30)
+            code, took = watch.end()
+            log = watch.log
+    assert (code, len(hook.taken)) == (0, 1), log
+    assert took < 10
+    alert = hook.taken[0].json
+    assert (alert["site"], alert["camera"], alert["kind"]) == ("home", "door", "event")
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(alert["thumbnail"]["base64"]), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape == (120, 160, 3)
+    oddwatch = Runner(capsys)
+    (event,) = json.loads(oddwatch("events", "list", site, "--json").out)["events"]
+    assert (event["uid"], event["camera"], event["state"]) == (alert["event"]["uid"], "door", "closed")
+    assert event["why"]["says"] in alert["text"]
+    assert event["why"] == alert["event"]["why"]
+    shown = json.loads(oddwatch("events", "show", site, event["id"], "--json").out)["files"]
+    assert set(shown) == {"clip", "thumbnail", "heatmap"}
+    with open_video(shown["clip"]) as clip:
+        assert len(list(clip)) > 20
+    assert cv2.imread(shown["thumbnail"]) is not None
+    assert oddwatch("store", "check", site, "--whole").code == 0
+    cameras = {one["camera"]: one for one in json.loads(oddwatch("status", site, "--json").out)["cameras"]}
+    assert cameras["yard"]["detector"]
+    assert cameras["door"]["coverage_24h"] > 0
+    for secret in ("c@m", "c%40m", SECRETS["HOOK_SECRET"]):
+        assert secret not in log
+    assert all(json.loads(line)["level"] for line in log.splitlines())
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def metric(port: int, name: str, **labels: str) -> float | None:
+    for family in text_string_to_metric_families(get(port, "/metrics")[1]):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return float(sample.value)
+    return None
+
+
+@pytest.mark.slow
+def test_a_site_is_changed_while_it_is_watched(videos: Path, tmp_path: Path) -> None:
+    """Also: what Prometheus, a load balancer and systemd see of it."""
+    write(tmp_path / "long.mp4", 120.0, seed=1)
+    port = free_port()
+
+    def site(*names: str) -> Path:
+        cameras = [{"name": one, "url": "long.mp4", "detector": str(videos / "detector")} for one in names]
+        return site_file(tmp_path, "http://127.0.0.1:9/", *cameras, metrics={"port": port})
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        systemd = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1500000"}
+        with watching(site("door", "yard"), **systemd) as watch:
+            assert manager.recv(100) == b"READY=1"
+            assert manager.recv(100) == b"WATCHDOG=1"
+            until(lambda: (metric(port, "oddwatch_camera_frames_total", camera="door") or 0) > 5, 60)
+            until(lambda: get(port, "/readyz")[0] == 200, 30)
+            assert json.loads(get(port, "/readyz")[1])["cameras"] == {"door": "armed", "yard": "armed"}
+            assert get(port, "/healthz") == (200, '{"healthy": true, "wrong": []}\n')
+            assert get(port, "/other")[0] == 404
+            assert metric(port, "oddwatch_store_up") == 1
+            site("door", "gate")
+            watch.process.send_signal(signal.SIGHUP)
+            until(lambda: "read again" in watch.log, 30)
+            until(lambda: metric(port, "oddwatch_camera_frames_total", camera="gate"), 60)
+            before = metric(port, "oddwatch_camera_watched_seconds_total", camera="door")
+            assert metric(port, "oddwatch_camera_frames_total", camera="yard") is None
+            assert metric(port, "oddwatch_camera_connections_total", camera="door") == 1
+            (tmp_path / "site.yaml").write_text("cameras: []\n")
+            watch.process.send_signal(signal.SIGHUP)
+            until(lambda: "all goes on as before" in watch.log, 30)
+            until(lambda: (metric(port, "oddwatch_camera_watched_seconds_total", camera="door") or 0) > (before or 0))
+            assert set(json.loads(get(port, "/readyz")[1])["cameras"]) == {"door", "gate"}
+            code, took = watch.end(signal.SIGINT)
+    assert (code, took < 10) == (130, True), watch.log
+    with Store(tmp_path / "kept") as store:
+        assert store.coverage.last("yard") is not None
+
+
+@pytest.mark.slow
+def test_a_site_that_cannot_be_watched_says_why(videos: Path, tmp_path: Path) -> None:
+    door = {"name": "door", "url": str(videos / "usual.mp4")}
+    site = site_file(tmp_path, "http://127.0.0.1:9/", {**door, "detector": str(tmp_path)})
+    ran = finish(start("watch", site, environment=SECRETS))
+    assert (ran.code, len(ran.err.splitlines())) == (1, 1)
+    assert "holds no detector: make one with oddwatch learn" in ran.err
+    site = site_file(tmp_path, "http://127.0.0.1:9/", {**door, "detector": str(videos / "detector")})
+    with Store(tmp_path / "kept") as store, store.lock("camera:door", at=datetime.now(UTC)):
+        ran = finish(start("watch", site, environment=SECRETS))
+    assert ran.code == 1
+    assert "camera:door is written by" in ran.err
+    assert "Traceback" not in ran.err
