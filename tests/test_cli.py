@@ -34,7 +34,7 @@ from oddwatch.video import open_video
 
 _GROUPS = ("evaluate", "dataset", "backbones", "config", "events", "alerts", "notify", "store")
 _LEARNING = ("demo", "embed", "learn", "score", "bench", "train", "reproduce", "compare", "export", "scorers")
-COMMANDS = (*_LEARNING, "status", "coverage", *_GROUPS)
+COMMANDS = (*_LEARNING, "watch", "status", "coverage", *_GROUPS)
 WINDOW_JSON = {"unit", "threshold", "videos", "events", "annotated", "failures"}
 ARTICLE = r"^ *(\S+) +([\d.]+) +([\d.]+) +(UNUSUAL|usual) +(\S+) +([\d.]+)$"
 
@@ -105,6 +105,7 @@ def test_usage_lines() -> None:
         "dataset": "Usage: oddwatch dataset [OPTIONS] COMMAND [ARGS]...",
         "backbones": "Usage: oddwatch backbones [OPTIONS] COMMAND [ARGS]...",
         "scorers": "Usage: oddwatch scorers [OPTIONS]",
+        "watch": "Usage: oddwatch watch [OPTIONS] SITE",
         "status": "Usage: oddwatch status [OPTIONS] SITE",
         "coverage": "Usage: oddwatch coverage [OPTIONS] SITE",
         "config": "Usage: oddwatch config [OPTIONS] COMMAND [ARGS]...",
