@@ -35,7 +35,7 @@ def watch(
     file: SiteFile,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log one JSON object per line.")] = False,
 ) -> None:
-    """Watch the cameras of a site, keep what is unusual and send alerts, until it is stopped."""
+    """Watch the cameras of a site and tell what is unusual."""
     from oddwatch.cli.watching import Watch
 
     site, redactor = _read(file)
