@@ -131,7 +131,7 @@ def test_only_some_attributes(usual: Rows) -> None:
 
 
 def test_an_unknown_attribute_lists_them() -> None:
-    with pytest.raises(ValueError, match=r"'colour'.*speed, direction, place"):
+    with pytest.raises(ValueError, match=r"'colour'.*speed, velocity, direction"):
         AttributesScorer(only=["colour"])
 
 

@@ -1,9 +1,9 @@
 """Velocity of every second pixel between two frames, measured only where something has changed.
 
 Dense inverse search (DIS, Kroeger et al., ECCV 2016) down to full resolution and without its variational refinement: on
-UCSD Ped2's training frames a frame warped by that flow misses changed pixels by 5.2 grey levels, by 6.1 with the
-refinement, and by 8.9 with OpenCV's MEDIUM preset, which takes longer than the quicker of the two levels here
-(`benchmarks/flow.py`). The noise that the refinement would have removed goes in the means over windows.
+UCSD Ped2's training frames a frame warped by that flow misses changed pixels by 6.9 grey levels, by 8.2 with the
+refinement, and by 12.2 with OpenCV's MEDIUM preset (`benchmarks/flow.py`). The noise that the refinement would have
+removed goes in the means over windows.
 """
 
 from __future__ import annotations

@@ -17,27 +17,29 @@ from oddwatch.scorers.attributes.rest import Left, Taken
 from oddwatch.scorers.attributes.scene import Scene
 from oddwatch.scorers.attributes.size import Shape, Size
 from oddwatch.scorers.attributes.speed import Speed
+from oddwatch.scorers.attributes.velocity import Velocity
 from oddwatch.scorers.base import Arrays, Rows, Scorer, checked
 from oddwatch.types import FloatArray, Reason
 
 ALL: tuple[Attribute, ...] = (
-    *(Speed(), Direction(), Place(), Left(), Taken(), Size(), Shape(), Dwell(), Crowd(), Appearance(), Scene()),
+    *(Speed(), Velocity(), Direction(), Place(), Left(), Taken()),
+    *(Size(), Shape(), Dwell(), Crowd(), Appearance(), Scene()),
 )
 ATTRIBUTES = tuple(attribute.name for attribute in ALL)
 
 _PARTS = 4  # contiguous parts of the usual video, each measured against the others
 _BLOCKS = 20  # contiguous blocks of it, whose highest values say what is extreme
-_SPREADS = 3.0  # of those highest values above their mean
-_WEIGHT = 4.0  # of what the others exceed 1 by
+_SPREADS = 3.5  # of those highest values above their mean
+_WEIGHT = 10.0  # of what the others exceed 1 by
 
 
 class AttributesScorer(Scorer):
-    """How unusual is what moves or rests in a window: its speed, and what ten other attributes exceed the usual by.
+    """How unusual is what moves or rests in a window: its speed, and what eleven other attributes exceed the usual by.
 
     Each attribute (`ATTRIBUTES`, a file each) measures a row against sums over usual rows. What it measures is divided
-    by its alarm level: mean plus three standard deviations of the highest values of 20 contiguous blocks of usual
+    by its alarm level: mean plus 3.5 standard deviations of the highest values of 20 contiguous blocks of usual
     video, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as unusual
-    as usual video gets. The score is the speed, which ranks all that moves, plus log(1 + 4 x what each other attribute
+    as usual video gets. The score is the speed, which ranks all that moves, plus log(1 + 10 x what each other attribute
     exceeds 1 by): below it they only tell usual from usual. only: names of attributes to use, all when empty; the first
     of them, in the order of `ATTRIBUTES`, ranks. In the spirit of Singh et al., EVAL, CVPR 2023. `attributes` gives
     them one by one, `explain` in words.
