@@ -220,11 +220,11 @@ def test_folders_are_classes_and_the_clip_way_names_the_nearest(
     shutil.copytree("walk", "all/walk")
     shutil.copytree("rush", "other")
     Path("list.txt").write_text("all\nother/1.mp4\n")
-    assert oddwatch_("learn", "list.txt", "--classes", "--out", "door", *options).code == 0
+    assert oddwatch_("learn", "list.txt", "--classes", "--out", "door", "--overwrite", *options).code == 0
     labels = {one["name"]: one["label"] for one in Detector.load("door").describe()["inputs"]}
     assert labels == {"all/rush/monday/1.mp4": "rush", "all/walk/1.mp4": "walk", "other/1.mp4": "other"}
     os.chdir("rush")
-    assert oddwatch_("learn", "1.mp4", "--classes", "--out", "../door", *options).code == 0
+    assert oddwatch_("learn", "1.mp4", "--classes", "--out", "../door", "--overwrite", *options).code == 0
     assert {one["label"] for one in Detector.load("../door").describe()["inputs"]} == {"rush"}
 
 

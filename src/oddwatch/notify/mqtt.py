@@ -146,7 +146,8 @@ class Mqtt(Sink):
             if all(one.is_published() for one in sent):
                 return DELIVERED
         except (RuntimeError, ValueError) as error:  # the connection went, or paho's queue is full
-            return Outcome("later", f"{self.shown}: {error}")
+            why = str(error) if self._client.is_connected() else "no connection"
+            return Outcome("later", f"{self.shown}: {why}")
         return Outcome("later", f"{self.shown}: not confirmed within {self._seconds:g} s")
 
     def close(self) -> None:
