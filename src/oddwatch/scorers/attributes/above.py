@@ -1,0 +1,45 @@
+"""A column that is above what is usual at its place, where there is any of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.placed import PlacedGaussian, gaussian_sums
+from oddwatch.scorers.base import Rows
+
+
+class Above(Attribute):
+    """Standard deviations of the column of its name above what is usual there. least_spread: in units of the column."""
+
+    least_spread: ClassVar[float]
+
+    def sums(self, rows: Rows) -> Sums:
+        values = column(rows, self.name)
+        return gaussian_sums(rows, values, np.asarray(values > 0, np.float32))
+
+    def usual(self, sums: Sums) -> Usual:
+        return _UsuallyBelow(PlacedGaussian.of(sums, least_spread=self.least_spread), self.name, self.sentence)
+
+    @staticmethod
+    @abstractmethod
+    def sentence(now: float, usually: float) -> str:
+        """Both in units of the column."""
+
+
+@dataclass(frozen=True)
+class _UsuallyBelow(Usual):
+    here: PlacedGaussian
+    name: str
+    sentence: Callable[[float, float], str]
+
+    def measure(self, rows: Rows) -> Rows:
+        return self.here.above(rows, column(rows, self.name))
+
+    def says(self, row: Rows) -> str:
+        return self.sentence(float(column(row[None], self.name)[0]), self.here.usually(row))
