@@ -325,7 +325,7 @@ def test_a_sink_that_hangs_delays_no_other(store: Store, lock: Lock) -> None:
             start = time.monotonic()
             outbox.wake()
             until(lambda count=count: len(hook.arrived) == count)  # type: ignore[misc]
-            assert time.monotonic() - start < 0.5
+            assert time.monotonic() - start < 5  # the other hangs for half a minute
     finally:
         hanging.freed.set()
         outbox.stop()
