@@ -122,6 +122,17 @@ def test_a_place_that_is_learned_later_is_usual_then(usual: Rows) -> None:
     assert scorer.update(elsewhere).score(row)[0] < before / 2
 
 
+def test_a_surprise_in_the_usual_video_is_none_in_the_units_of_all_of_it(usual: Rows) -> None:
+    surprise = changed(y=0.45).repeat(20, axis=0)
+    rest = AttributesScorer().fit(usual)
+    before = rest.score(surprise).max()
+    assert rest.explain(surprise[:1])[0].attribute == "place"
+    rest.scale_as(AttributesScorer().fit(np.concatenate([usual, surprise])))
+    assert rest.score(surprise).max() < before / 2
+    with pytest.raises(ValueError, match="before fit"):
+        rest.scale_as(AttributesScorer())
+
+
 def test_only_some_attributes(usual: Rows) -> None:
     scorer = AttributesScorer(only=["speed", "place"]).fit(usual)
     assert scorer.attributes(usual[:5]).shape == (5, 2)

@@ -118,6 +118,10 @@ class Spy(FittedScorer):
         return np.array([float(tuple(row) in self.seen) for row in vectors])
 
 
+def whole_of(stored: StoredEmbeddings) -> FittedScorer:
+    return Spy(np.arange(len(stored)), stored)
+
+
 def test_every_moment_is_scored_once_by_a_scorer_that_had_not_seen_it() -> None:
     stored = made_up([60, 40, 20])
     made: list[Indices] = []
@@ -126,7 +130,7 @@ def test_every_moment_is_scored_once_by_a_scorer_that_had_not_seen_it() -> None:
         made.append(items)
         return Spy(items, stored)
 
-    held: HeldOut = hold_out(stored, make, folds=4)
+    held: HeldOut = hold_out(stored, make, folds=4, whole=whole_of(stored))
     assert len(made) == 4
     assert sum(len(t) for t in held.tracks) == len(stored)
     assert all((t.scores == 0).all() for t in held.tracks)
@@ -138,16 +142,38 @@ def test_every_moment_is_scored_once_by_a_scorer_that_had_not_seen_it() -> None:
 
 def test_a_track_of_a_fold_is_one_stretch_of_one_video() -> None:
     stored = made_up([60, 40, 20])
-    held = hold_out(stored, lambda items: Spy(items, stored), folds=4)
+    held = hold_out(stored, lambda items: Spy(items, stored), folds=4, whole=whole_of(stored))
     for track in held.tracks:
         np.testing.assert_allclose(np.diff(track.start_seconds), 0.1)
     assert len(held.tracks) == 5  # 4 folds of 30 s; the border between the last two videos is inside of one
 
 
+class Metres(CentroidScorer):
+    """In the units of whichever it was scaled as."""
+
+    units = 1.0
+
+    def scale_as(self, whole: CentroidScorer) -> None:
+        assert isinstance(whole, Metres)
+        self.units = whole.units
+
+    def score(self, x: FloatArray) -> FloatArray:
+        return np.full(len(x), self.units)
+
+
+def test_every_fold_scores_in_the_units_of_the_whole() -> None:
+    stored = made_up([60, 40])
+    scorer = Metres()
+    scorer.units = 5.0
+    whole = FittedScorer(scorer, "vector")
+    held = hold_out(stored, lambda items: FittedScorer(Metres(), "vector"), folds=4, whole=whole)
+    assert all((t.scores == 5).all() for t in held.tracks)
+
+
 def test_everything_in_one_fold_leaves_nobody_to_teach() -> None:
     stored = made_up([2.0])
     with pytest.raises(NotEnoughVideoError, match="too little usual video to hold any of it out"):
-        hold_out(stored, lambda items: Spy(items, stored), folds=2)
+        hold_out(stored, lambda items: Spy(items, stored), folds=2, whole=whole_of(stored))
 
 
 def test_a_fit_takes_an_even_sample_that_knows_its_labels_and_origins() -> None:

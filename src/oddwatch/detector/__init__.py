@@ -218,17 +218,18 @@ class Detector:
             raise NotEnoughVideoError("the usual video is too short to learn from: give at least a few seconds")
 
         make = maker(stored, self._build_scorer, self.on, seed=self.seed, times=self.folds + 1, progress=progress)
+        fitted = make(np.arange(len(stored)))
         calibration = clip_calibration = threshold = None
         clip_seconds = 0.0
         if calibrate:
-            held_out = hold_out(stored, make, folds=self.folds)
+            held_out = hold_out(stored, make, folds=self.folds, whole=fitted)
             calibration = Calibration(held_out.tracks)
             steps = np.arange(len(held_out.clip_scores), dtype=np.float64)
             clips = ScoreTrack("clips", steps, steps + 1, held_out.clip_scores)
             clip_calibration = Calibration([clips])
             clip_seconds = float(np.median(held_out.clip_seconds))
             threshold = calibration.threshold(asked, self._peaks)
-        self._fitted = make(np.arange(len(stored)))
+        self._fitted = fitted
         clips_mean = np.stack([stored.vectors[v.first : v.last].mean(axis=0) for v in stored.videos])
         self._classes = CentroidScorer().fit(clips_mean, labels=[v.label for v in stored.videos])
         self._calibration, self._clip_calibration, self._threshold = calibration, clip_calibration, threshold

@@ -186,9 +186,10 @@ def hold_out(
     make: Callable[[Indices], FittedScorer],
     *,
     folds: int,
+    whole: FittedScorer,
 ) -> HeldOut:
     """Score every piece by a scorer made from the other folds (cross-fitting, so that all usual video both teaches and
-    calibrates). make: (embeddings to learn from) -> scorer.
+    calibrates). make: (embeddings to learn from) -> scorer. whole: the one of all of it, in whose units they score.
     """
     pieces = cut(stored, folds)
     used = sorted({p.fold for p in pieces})
@@ -200,6 +201,7 @@ def hold_out(
         if not len(items):
             raise NotEnoughVideoError("too little usual video to hold any of it out: give at least 10 seconds")
         scorer = make(items)
+        scorer.scorer.scale_as(whole.scorer)
         for run in _runs([p for p in pieces if p.fold == fold]):
             first, last = run[0].first, run[-1].last
             scores = scorer.scores(stored, first, last)

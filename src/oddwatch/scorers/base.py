@@ -55,6 +55,11 @@ class Scorer(ABC):
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """What was learned, as arrays and JSON."""
 
+    def scale_as(self, whole: Self) -> None:  # noqa: B027 - most have nothing to take
+        """Put scores in the units of a scorer that was fitted on more of the same video: what a part of it scores by
+        a scorer of the rest is then comparable with what that one scores. By default scores have no units of their own.
+        """
+
     def explain(self, x: FloatArray) -> list[Reason] | None:
         """Why each of the rows x (n, d) has its score; None from scorers that cannot say."""
         return None

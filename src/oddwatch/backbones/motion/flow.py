@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oddwatch.backbones.motion.leaps import follow_leaps
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
@@ -73,6 +74,7 @@ class Flow:
         area = sum(_area(p) for p in pieces) / now.size
         if area > _WHOLE or changed.mean() > _SHAKEN:
             whole = self._velocity(now, before)
+            follow_leaps(whole, now, before)
             return Field(whole - np.median(whole[::4, ::4].reshape(-1, 2), axis=0).astype(np.float32), 1.0)
         for left, top, right, bottom in pieces:
             part = np.s_[top // 2 : bottom // 2, left // 2 : right // 2]
@@ -80,6 +82,7 @@ class Flow:
             tiles = near[top // _TILE_PX : bottom // _TILE_PX, left // _TILE_PX : right // _TILE_PX]
             inside = cv2.resize(tiles, (found.shape[1], found.shape[0]), interpolation=cv2.INTER_NEAREST) > 0
             velocity[part][inside] = found[inside]
+        follow_leaps(velocity, now, before)
         return Field(velocity, area)
 
     def _velocity(self, now: Image, before: Image) -> Map:

@@ -58,6 +58,8 @@ class AttributesScorer(Scorer):
         self.options: dict[str, Any] = {"only": list(only)}
         self._used = [attribute for attribute in ALL if not only or attribute.name in only]
         self._sums: list[Sums] | None = None
+        self._extremes: Rows
+        self._levels: Rows
 
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
         """See `Scorer.fit`. groups also say which rows are neighbours in time; without them the order of rows does."""
@@ -88,6 +90,13 @@ class AttributesScorer(Scorer):
         self._extremes = np.concatenate([self._extremes, _highest(_measured(self._usual, rows), _BLOCKS // _PARTS)])
         self._take(_added(known, self._sums_of(rows)))
         return self
+
+    def scale_as(self, whole: Self) -> None:
+        """Its alarm levels: an attribute in which usual video has surprises is then mute in all parts of it, those that
+        hold the surprise too, and does not raise the threshold of the others.
+        """
+        whole._known()
+        self._extremes, self._levels = whole._extremes, whole._levels
 
     def attributes(self, x: FloatArray) -> Rows:
         """(n, a) the attributes in use, >= 0, each in units of its alarm level."""
