@@ -34,6 +34,7 @@ def walkers(n: int, *, seed: int) -> Rows:
         **{f"edges_{angle}": rng.uniform(0.1, 0.2, n) for angle in (0, 45, 90, 135)},
     }
     values["right"] = values["speed"] * 0.98
+    values |= {f"course_{way}": values[way] / values["moving"] for way in ("right", "down")}
     for name, one in values.items():
         rows[:, COLUMNS.index(name)] = one
     return rows
@@ -61,7 +62,7 @@ def changed(**values: float) -> Rows:
     ("attribute", "values", "says"),
     [
         ("speed", {"speed": 0.3, "right": 0.3}, r"x the usual speed here"),
-        ("direction", {"right": -0.1}, r"going left, here one goes right"),
+        ("direction", {"right": -0.1, "course_right": -0.15}, r"going left, here one goes right"),
         ("place", {"y": 0.45}, r"nothing has moved here in all that was learned"),
         ("left", {"left": 0.9, "moving": 0.0, "speed": 0.0, "right": 0.0}, r"something rests here that was not here"),
         ("taken", {"taken": 0.9, "moving": 0.0, "speed": 0.0, "right": 0.0}, r"something is gone that was here"),
@@ -102,13 +103,13 @@ def test_the_speed_is_that_of_what_moves(fitted: AttributesScorer) -> None:
 
 def test_learning_more_is_learning_all_at_once(usual: Rows) -> None:
     more = walkers(2000, seed=1)
-    more[:, COLUMNS.index("right")] *= -1
+    more[:, [COLUMNS.index("right"), COLUMNS.index("course_right")]] *= -1
     updated = AttributesScorer().fit(usual).update(more)
     whole = AttributesScorer().fit(np.concatenate([usual, more]))
     for name, value in whole.state()[0].items():
         if name != "extremes":
             np.testing.assert_allclose(updated.state()[0][name], value, rtol=1e-9, atol=1e-9)
-    back = changed(right=-0.1)
+    back = changed(right=-0.1, course_right=-0.15)
     assert AttributesScorer().fit(usual).score(back)[0] > 2 * updated.score(back)[0]
 
 

@@ -462,3 +462,17 @@ def test_a_gap_leaves_the_background() -> None:
     left = channel(found, "left").max(axis=(1, 2))
     assert left[: len(before) - 1].max() == 0
     assert left[-1] > 0.5
+
+
+def test_the_course_outlasts_a_step_to_the_side() -> None:
+    """What walks to the right for three seconds and is pushed back for a fifth of one is still heading to the right."""
+
+    def pushed(seconds: float) -> tuple[float, float]:
+        return (10 + 30 * seconds if seconds < 2.05 else 132 - 30 * seconds), 36
+
+    found = embed(MotionBackbone(), frames(every(1 / FPS, 23), pushed))
+    before, after = 19, len(found) - 1
+    assert at_square(found, "course_right", pushed, before) == pytest.approx(0.25, rel=0.25)
+    assert abs(at_square(found, "course_down", pushed, before)) < 0.05
+    assert at_square(found, "right", pushed, after) < 0.6 * at_square(found, "right", pushed, before)
+    assert at_square(found, "course_right", pushed, after) > 0.6 * at_square(found, "course_right", pushed, before)

@@ -89,7 +89,7 @@ def _embedded(frames: Sequence[Frame], options: dict[str, Any]) -> list[Embeddin
 def _in_stages(frames: Sequence[Frame], options: dict[str, Any], clock: _Clock) -> list[float]:
     """What a stream does with each frame, a stage at a time; the share of the picture that each flow measured."""
     o = build_backbone("motion", **options).options()
-    flow, carried = Flow(o["quality"]), Carried(o["carry"])
+    flow, carried, course = Flow(o["quality"]), Carried(o["carry"]), Carried(0.1)
     background = Background(max(round(o["window_px"] / CELL_PX), 1))
     apart = 0.19 if o["quality"] == "fast" else 0.0  # as the stream has it
     shares: list[float] = []
@@ -103,7 +103,8 @@ def _in_stages(frames: Sequence[Frame], options: dict[str, Any], clock: _Clock) 
             windows = clock("windows", measure, found.velocity, now, window_px=o["window_px"], moving_px=o["moving_px"])
             values = np.dstack([windows.means, clock("windows", blob_sizes, windows.moving)])
             clock("background", background.update, now, windows.moving, elapsed)
-            clock("carried", carried.step, values, windows.velocity, elapsed)
+            mean = clock("carried", carried.step, values, windows.velocity, elapsed)
+            clock("carried", course.step, mean[..., :4], windows.velocity, elapsed)
             shares.append(found.measured)
             since = seconds
         before, seconds_before = now, seconds

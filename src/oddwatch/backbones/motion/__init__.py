@@ -32,10 +32,12 @@ from oddwatch.types import Embeddings, Frame, Image
 
 Map = NDArray[np.float32]
 Quality = Literal["fine", "fast", "auto"]
-CHANNELS = (*MOVING, "height", "width", *LASTING)
+CHANNELS = (*MOVING, "height", "width", "course_right", "course_down", *LASTING)
 
 _EDGES = slice(MOVING.index("edges_0"), len(MOVING))
 _HELD_BY = [CHANNELS.index(name) for name in ("moving", "left", "taken", "crowd")]
+_COURSE = 0.1  # weight of the new moment in the mean that says where something is heading, beside where it steps
+_LITTLE = 0.1  # added to a moving share before dividing by it
 _WORKERS = 2
 _GAP_SECONDS = 1.0  # in a longer one things cross the window that their motion is measured in: no flow to speak of
 _GAP_SPACINGS = 3.0  # unless the frames always come so slowly: then a frame or two may be missing
@@ -86,11 +88,12 @@ class MotionOptions:
 class MotionBackbone(Backbone):
     """See the module.
 
-    grid: (N, Gh, Gw, 15): speed and velocity to the right and down in frame heights per second, share of moving pixels,
+    grid: (N, Gh, Gw, 17): speed and velocity to the right and down in frame heights per second, share of moving pixels,
     the square root of the mean strength of moving edges in 4 orientations (the root evens out heavy tails, as in
-    RootSIFT, Arandjelovic and Zisserman, CVPR 2012), height and width of the moving blob in frame heights, and the five
-    of `background`. A window with nothing of it is all 0. vector: (N, 46): mean and largest of each of these over the
-    frame, and the moving share in a layout of 4 by 4.
+    RootSIFT, Arandjelovic and Zisserman, CVPR 2012), height and width of the moving blob in frame heights, the course
+    to the right and down (velocity of what moves, over a longer mean), and the five of `background`. A window with
+    nothing of it is all 0. vector: (N, 50): mean and largest of each of these over the frame, and the moving share in
+    a layout of 4 by 4.
     """
 
     record = BackboneRecord(
@@ -101,7 +104,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 2
+    version = 3
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -134,7 +137,7 @@ class _Pair:
 @dataclass
 class _Moment:
     """What is known of one pair. values: (h, w, 10) not yet carried, of which the first three are in frame heights per
-    second. velocity: cells per `elapsed`. forward: `values` carried.
+    second. velocity: cells per `elapsed`. lasting: (h, w, 7) what is not carried any more. forward: `values` carried.
     """
 
     values: Map
@@ -158,7 +161,7 @@ class _MotionStream(EmbeddingStream):
         self._measured: float | None = None  # end of the last pair
         self._spacings: deque[float] = deque(maxlen=_SPACINGS)
         self._after_gap = True
-        self._carried = Carried(options.carry)
+        self._carried, self._course = Carried(options.carry), Carried(_COURSE)
         self._background = Background(max(round(options.window_px / CELL_PX), 1))
         self._waiting: list[_Moment] = []
 
@@ -170,6 +173,7 @@ class _MotionStream(EmbeddingStream):
             if pair.after_gap:  # what was carried has gone; the background has not
                 ready += self._flush()
                 self._carried.forget()
+                self._course.forget()
             moment = self._moment(pair, windows)
             if not self._o.offline:
                 ready.append((moment, moment.forward))
@@ -243,8 +247,10 @@ class _MotionStream(EmbeddingStream):
         values = np.dstack([windows.means, blob_sizes(windows.moving)])
         values[..., :3] /= seconds * pair.now.image.shape[0]
         velocity = windows.velocity * np.float32(elapsed / seconds)
-        lasting = self._background.update(pair.now.image, windows.moving, elapsed)
         forward = self._carried.step(values, velocity, elapsed)
+        heading = self._course.step(forward[..., :4], velocity, elapsed)
+        course = heading[..., 1:3] / (heading[..., 3:] + _LITTLE)
+        lasting = np.dstack([course, self._background.update(pair.now.image, windows.moving, elapsed)])
         return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward)
 
     def _flush(self, until: float = float("inf")) -> list[tuple[_Moment, Map]]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from oddwatch.scorers.base import Rows
 
 COLUMNS = (
-    *("speed", "right", "down", "moving", "edges_0", "edges_45", "edges_90", "edges_135", "height", "width"),
-    *("left", "taken", "dwell", "crowd", "changed", "y", "x"),
+    *("speed", "right", "down", "moving", "edges_0", "edges_45", "edges_90", "edges_135"),
+    *("height", "width", "course_right", "course_down", "left", "taken", "dwell", "crowd", "changed", "y", "x"),
 )
 """The columns of the `motion` backbone's grid, with location."""
 

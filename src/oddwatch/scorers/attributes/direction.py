@@ -12,8 +12,7 @@ from oddwatch.scorers.attributes.placed import NEVER, bins, blurred, placed_sum
 from oddwatch.scorers.base import Rows
 
 WAYS = ("right", "down and right", "down", "down and left", "left", "up and left", "up", "up and right")
-_CLEAR = 0.3  # moving share from which the velocity of a window is that of what moves in it
-_LITTLE = 0.1  # added to a moving share before dividing by it
+_CLEAR = 0.7  # moving share from which the velocity of a window is that of what moves in it
 _SPEEDS = (0.01, 0.02, 0.04, 0.08, 0.16)  # frame heights per second: what is kept apart until the usual pace is known
 _TRUSTED = 0.02  # of the mean count, what a place must have seen before its own directions count
 
@@ -69,16 +68,15 @@ class _UsualDirection(Usual):
 
 def _heading(rows: Rows) -> NDArray[np.intp]:
     """(n,) which of `WAYS`."""
-    angle = np.arctan2(column(rows, "down"), column(rows, "right"))
+    angle = np.arctan2(column(rows, "course_down"), column(rows, "course_right"))
     return np.round(angle * len(WAYS) / (2 * np.pi)).astype(np.intp) % len(WAYS)
 
 
 def _clear(rows: Rows) -> Rows:
-    """(n,) 0..1: how sure the velocity of the window is that of what moves in it."""
+    """(n,) 0..1: how sure the course of the window is that of what moves in it."""
     return np.asarray(np.minimum(column(rows, "moving") / _CLEAR, 1), np.float32)
 
 
 def _speed(rows: Rows) -> Rows:
     """(n,) of what moves, not diluted by what does not."""
-    length = np.hypot(column(rows, "right"), column(rows, "down"))
-    return np.asarray(length / (column(rows, "moving") + _LITTLE), np.float32)
+    return np.hypot(column(rows, "course_right"), column(rows, "course_down"))
