@@ -36,16 +36,16 @@ from oddwatch.types import Event, ScoreTrack, TruthEvent
 
 EVENTS_SECONDS = 540.0
 RIGHT: dict[str, frozenset[str]] = {
-    "cyclist": frozenset({"speed", "size"}),
-    "runner": frozenset({"speed"}),
-    "cart": frozenset({"speed", "size"}),
-    "against_flow": frozenset({"direction"}),
+    "cyclist": frozenset({"speed", "velocity", "size"}),
+    "runner": frozenset({"speed", "velocity"}),
+    "cart": frozenset({"speed", "velocity", "size"}),
+    "against_flow": frozenset({"direction", "velocity"}),
     "on_grass": frozenset({"place"}),
     "fall": frozenset({"left", "dwell", "shape"}),
     "object_left": frozenset({"left"}),
     "loitering": frozenset({"dwell", "left"}),
     "object_taken": frozenset({"taken"}),
-    "dispersal": frozenset({"speed", "crowd"}),
+    "dispersal": frozenset({"speed", "velocity", "crowd"}),
     "crowd": frozenset({"crowd", "size"}),
 }
 """Which attributes are the right reason for a kind."""
