@@ -235,7 +235,12 @@ def test_those_who_run_apart_spread_and_a_crowd_is_many() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rain", "shake", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dusk", "snow", "flicker", "clouds"))]
+    "name",
+    [
+        "rain",
+        "shake",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("dusk", "snow", "flicker", "clouds", "compressed")),
+    ],
 )
 def test_light_and_weather_change_the_picture_and_not_the_truth(name: str) -> None:
     plain, other = longer("object_taken"), longer("object_taken", condition=name)

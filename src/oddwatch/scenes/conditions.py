@@ -17,7 +17,8 @@ class Conditions:
     viewpoint: `usual`, `high` (steeper) or `far` (everybody 0.7 times as large). dusk: dim, noisy, lamps lit, no sun.
     flicker: one of the lamps fails every now and then, all of them hum; only with dusk. rain: streaks, wet ground with
     reflections, no sun. snow: flakes, white ground, no sun. wind: the pole sways a few px at 1 to 5 Hz. clouds: their
-    shadows pass, and the exposure jumps. low_sun: shadows of three to five body heights.
+    shadows pass, and the exposure jumps. low_sun: shadows of three to five body heights. compressed: a camera that is
+    short of bits: blocks that change from frame to frame, and with every key frame the whole picture.
 
     Raises UsageError for a viewpoint that is none, for flicker without dusk, and for sun where there is none.
     """
@@ -30,6 +31,7 @@ class Conditions:
     wind: bool = False
     clouds: bool = False
     low_sun: bool = False
+    compressed: bool = False
 
     def __post_init__(self) -> None:
         if self.viewpoint not in VIEWPOINTS:
@@ -56,5 +58,6 @@ CONDITIONS: dict[str, Conditions] = {
     "low_sun": Conditions(low_sun=True),
     "snow": Conditions(snow=True),
     "flicker": Conditions(dusk=True, flicker=True),
+    "compressed": Conditions(compressed=True),
 }
-"""Ten that the benchmark goes through."""
+"""Those that the benchmark goes through."""

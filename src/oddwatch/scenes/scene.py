@@ -37,6 +37,8 @@ _LONGEST_SECONDS = {
 }
 _NOISE_LEVELS = 2.6
 _SHAKE_SHARE = 1 / 900
+_QUALITY, _KEY_QUALITY = 12, 30  # of JPEG, whose blocks of 8 px are also those of a video that is short of bits
+_KEY_SECONDS, _KEY_LASTS_SECONDS = 2.0, 0.3
 _WIND_SHARE = 1 / 170
 _DUSK_NOISE = 2.2
 
@@ -237,6 +239,7 @@ class _CameraFaults:
         self._noise = np.clip(np.rint(level * (gray + colour)), -127, 127).astype(np.int8)
         self._wind_px = place.size_px[1] * _WIND_SHARE if conditions.wind else 0.0
         self._gusts = [_waves(rng, shortest_seconds=0.2, longest_seconds=1.0) for _ in range(2)]
+        self._compressed = conditions.compressed
 
     def shift_px(self, seconds: float) -> tuple[float, float]:
         """Where on the canvas the frame's corner lies."""
@@ -261,7 +264,12 @@ class _CameraFaults:
         width, height = self._size_px
         left, top = np.random.default_rng([self._noise_seed, index]).integers((width, height))
         noise = self._noise[top : top + height, left : left + width]
-        return np.asarray(cv2.add(cv2.LUT(seen, levels[:, None]), noise, dtype=cv2.CV_8U), dtype=np.uint8)
+        picture = np.asarray(cv2.add(cv2.LUT(seen, levels[:, None]), noise, dtype=cv2.CV_8U), dtype=np.uint8)
+        if not self._compressed:
+            return picture
+        quality = _KEY_QUALITY if seconds % _KEY_SECONDS < _KEY_LASTS_SECONDS else _QUALITY
+        coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
 
 
 def _waves(rng: np.random.Generator, *, shortest_seconds: float, longest_seconds: float) -> Array:
