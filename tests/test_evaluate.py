@@ -235,7 +235,8 @@ def test_scores_do_not_know_the_future(learned: Detector, tmp_path: Path) -> Non
         samples.append(Sample(name, str(path), "test", fps=10.0, truth=(TruthEvent("turn", 3.0, 6.0),)))
     result = evaluate(Dataset("turns", tuple(samples)), learned, learned=True)
     one, two = result.samples
-    np.testing.assert_array_equal(one.frame_scores[:30], two.frame_scores[:30])
+    # Rarely the same frames give another last bit of their motion.
+    np.testing.assert_allclose(one.frame_scores[:30], two.frame_scores[:30], rtol=1e-5)
     assert not np.allclose(one.frame_scores[30:], two.frame_scores[30:])
     assert one.frame_scores[0] == two.frame_scores[0] == 0
     for floor_one, floor_two in zip(floor_scores(samples[0])[1], floor_scores(samples[1])[1], strict=True):

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ from oddwatch.types import Embeddings, FloatArray, Frame, Image
 
 NAMES = sorted(BACKBONES)
 WIDTH, HEIGHT, FPS = 160, 120, 10.0
+ROUNDING: Any = {"rtol": 1e-5, "atol": 1e-6}
+"""Rarely the same frames give another last bit."""
 Positions = Callable[[float], tuple[float, float]]
 
 
@@ -91,10 +94,10 @@ def embed(backbone: Backbone, given: Sequence[Frame], *, batch: int | None = Non
 
 
 def assert_equal(one: Embeddings, other: Embeddings) -> None:
-    np.testing.assert_array_equal(one.vector, other.vector)
+    np.testing.assert_allclose(one.vector, other.vector, **ROUNDING)
     assert (one.grid is None) == (other.grid is None)
     if one.grid is not None and other.grid is not None:
-        np.testing.assert_array_equal(one.grid, other.grid)
+        np.testing.assert_allclose(one.grid, other.grid, **ROUNDING)
     np.testing.assert_array_equal(one.start_seconds, other.start_seconds)
     np.testing.assert_array_equal(one.end_seconds, other.end_seconds)
 
@@ -427,7 +430,7 @@ def test_nothing_is_measured_across_a_gap() -> None:
     assert (found.end_seconds - found.start_seconds).max() < 0.11
     np.testing.assert_allclose(found.start_seconds[10:12], [1.0, 21.2])
     alone = embed(MotionBackbone(), given[12:])
-    np.testing.assert_array_equal(found.vector[11:], alone.vector)  # nothing is carried from before
+    np.testing.assert_allclose(found.vector[11:], alone.vector, **ROUNDING)  # nothing is carried from before
 
 
 @pytest.mark.parametrize("batch", [1, 5, 12, 13])
