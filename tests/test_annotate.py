@@ -248,6 +248,7 @@ def test_nothing_is_left_behind_when_it_fails(scores: list[float], video: Path, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_with_a_real_detector_the_events_are_its_own(tmp_path: Path) -> None:
     """A square walks to and fro; in the second video another one falls through the picture, four times as fast."""
 

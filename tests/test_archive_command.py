@@ -193,7 +193,8 @@ def wait_for(found: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_stopped_goes_on(videos: list[str], tmp_path: Path, how: signal.Signals) -> None:
     slow = {"MEAN_PICTURE_SECONDS": "0.3"}
     command = ("embed", *videos, "--backbone", NAME, "--out", tmp_path / "kept", "--json")

@@ -71,6 +71,7 @@ def test_the_small_experiment_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
         experiment.run(tmp_path, **asked)
 
 
+@pytest.mark.slow
 def test_a_video_longer_than_what_is_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The whole path takes all 300 frames, the stages 15: it must not look 20 times as slow."""
     load("pipeline")._speed(str(write(tmp_path / "a.mp4", 30.0, seed=1)), 15, 1)

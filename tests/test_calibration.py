@@ -157,6 +157,7 @@ def test_a_rate_is_kept_on_the_held_out_tracks_and_the_alarm_to_come_counts() ->
         assert threshold.says == "b kept on 40.0 h of held-out usual video"
 
 
+@pytest.mark.slow
 def test_a_generous_rate_does_not_put_everything_in_alarm() -> None:
     scores = smooth_distance(0.5, 0)
     calibration = Calibration(scores)
@@ -178,6 +179,7 @@ def test_a_rate_is_extrapolated_exactly_when_the_held_out_hours_allow_less_than_
     assert short.value > calibration.scores[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [passers_by, smooth_distance])
 def test_a_certified_rate_is_kept_on_a_long_unseen_process(make: type) -> None:
     unseen_hours, repeats = 60, 8

@@ -61,6 +61,7 @@ def data(videos: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_evaluate_json_is_what_was_promised(oddwatch_: Runner, data: Path, tmp_path: Path) -> None:
     ran = oddwatch_("evaluate", "folder", data, "--out", "out", "--scorer", "gaussian", "--no-compare", "--json")
     assert (ran.code, ran.err) == (0, "")

@@ -182,6 +182,7 @@ def test_a_budget_given_to_learn_replaces_the_constructors(videos: Path, learned
     assert Detector.load(tmp_path / "detector").budget.text == "1/hour"
 
 
+@pytest.mark.slow
 def test_a_recording_with_gaps_counts_what_it_shows(tmp_path: Path) -> None:
     """As a recorder that motion triggers writes it: 10 s, a night, 10 s."""
     pictures = [*images(20.0, seed=1)]
@@ -250,6 +251,7 @@ def test_the_clip_threshold_is_in_the_units_of_the_scores(stored: StoredEmbeddin
     assert detector.clip_threshold("50%").says == "50% of usual clips of about 3 s, from 10 held out"
 
 
+@pytest.mark.slow
 def test_clips_of_another_length_are_warned_of(
     learned: Detector, videos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -506,6 +506,7 @@ def tail(count: int, mean: float, *, above: bool) -> float:
     return float(1 - terms[:-1].sum()) if above else float(terms.sum())
 
 
+@pytest.mark.slow
 def test_leave_one_out_needs_three_videos_and_enough_of_each(many: Dataset, tmp_path: Path) -> None:
     two = replace(many, samples=many.samples[1:])
     assert evaluate(two, gaussian(), floors=False).leave_one_out is None
@@ -519,6 +520,7 @@ def test_leave_one_out_needs_three_videos_and_enough_of_each(many: Dataset, tmp_
 # progress
 
 
+@pytest.mark.slow
 def test_progress_is_told(many: Dataset) -> None:
     told: list[tuple[str, float, float | None]] = []
 

@@ -95,6 +95,7 @@ def test_a_copy_in_another_process_is_the_same_and_two_functions_are_not(module:
     assert other.identity() != made.identity()
 
 
+@pytest.mark.slow
 def test_the_command_finds_it_in_the_current_folder(module: Module, tmp_path: Path) -> None:
     module("own_command", COLOURS)
     usual = write(tmp_path / "usual.mp4", 32.0, seed=1)
