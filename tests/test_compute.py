@@ -47,6 +47,11 @@ def trained(network: torch.nn.Module) -> None:
             value.normal_(0, 0.1, generator=generator)
 
 
+def known_here(compute: Compute) -> bool:
+    """Whether this processor has it."""
+    return compute != REDUCED[2] or openvino_runtime.openvino_knows_bfloat16()
+
+
 def check_every_pair(name: str) -> None:
     backbone = small(name)
     trained(backbone.network)
@@ -54,6 +59,10 @@ def check_every_pair(name: str) -> None:
     exact = backbone.embed(x)
     for compute in REDUCED:
         other = backbone.computed(**asdict(compute))
+        if not known_here(compute):
+            with pytest.raises(UsageError, match="OpenVINO does not have it on this processor"):
+                other.embed(x)
+            continue
         limits = (1e-9, 1e-5) if compute.precision == "float32" else (1e-5, 0.02)
         for a, b in zip(other.embed(x), exact, strict=True):
             assert limits[0] < moved(a, b) < limits[1], compute
@@ -165,7 +174,7 @@ def test_openvino_with_one_thread_and_any_batch() -> None:
             np.testing.assert_array_equal(a[0], b[i])
 
 
-@pytest.mark.parametrize("compute", [REDUCED[0], REDUCED[2]], ids=str)
+@pytest.mark.parametrize("compute", REDUCED[:2], ids=str)
 def test_weights_changed_in_place_are_those_used(compute: Compute) -> None:
     backbone = small("timesformer").computed(**asdict(compute))
     x = clips(backbone)
@@ -200,14 +209,17 @@ def test_a_converted_network_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     np.testing.assert_array_equal(embedded(0), first)
     assert len(conversions) == 1
     assert moved(embedded(1), first) > 0.5
-    assert 1e-5 < moved(embedded(0, precision="bfloat16"), first) < 0.02
-    assert len(conversions) == 3
+    made = 2
+    if known_here(REDUCED[2]):
+        assert 1e-5 < moved(embedded(0, precision="bfloat16"), first) < 0.02
+        made = 3
+    assert len(conversions) == made
     kept = list((tmp_path / "cache" / "oddwatch" / "openvino").iterdir())
-    assert len(kept) == 3
+    assert len(kept) == made
     for path in kept:
         path.write_bytes(path.read_bytes()[:-1])
     np.testing.assert_array_equal(embedded(0), first)
-    assert len(conversions) == 4
+    assert len(conversions) == made + 1
 
 
 def test_a_cache_that_cannot_be_written(
