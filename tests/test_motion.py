@@ -21,6 +21,7 @@ from small_backbones import any_small
 from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbone
 from oddwatch.backbones.motion import CHANNELS, MotionBackbone
 from oddwatch.backbones.motion.background import SETTLE_SECONDS
+from oddwatch.backbones.motion.crowd import crowd
 from oddwatch.errors import UsageError
 from oddwatch.types import Embeddings, FloatArray, Frame, Image
 
@@ -479,3 +480,15 @@ def test_the_course_outlasts_a_step_to_the_side() -> None:
     assert abs(at_square(found, "course_down", pushed, before)) < 0.05
     assert at_square(found, "right", pushed, after) < 0.6 * at_square(found, "right", pushed, before)
     assert at_square(found, "course_right", pushed, after) > 0.6 * at_square(found, "course_right", pushed, before)
+
+
+def test_a_crowd_is_many_with_edges_and_not_their_shadows() -> None:
+    moving = np.full((60, 80), 0.5, np.float32)
+    edges = np.zeros((60, 80, 4), np.float32)
+    edges[28:32, 38:42] = 0.2
+    one = crowd(edges, moving, 7)
+    edges[20:40, 30:50] = 0.2
+    many = crowd(edges, moving, 7)
+    assert many[30, 40] > 2 * one[30, 40] > 0
+    assert crowd(np.zeros_like(edges), moving, 7).max() == 0
+    assert crowd(edges, np.zeros_like(moving), 7).max() == 0

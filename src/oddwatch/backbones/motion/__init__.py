@@ -25,6 +25,7 @@ from oddwatch.backbones.motion.background import CHANNELS as LASTING
 from oddwatch.backbones.motion.background import Background
 from oddwatch.backbones.motion.blobs import blob_sizes
 from oddwatch.backbones.motion.carried import Carried
+from oddwatch.backbones.motion.crowd import crowd
 from oddwatch.backbones.motion.flow import LEVELS, Flow
 from oddwatch.backbones.motion.windows import CELL_PX, Windows, measure
 from oddwatch.backbones.motion.windows import CHANNELS as MOVING
@@ -32,10 +33,10 @@ from oddwatch.types import Embeddings, Frame, Image
 
 Map = NDArray[np.float32]
 Quality = Literal["fine", "fast", "auto"]
-CHANNELS = (*MOVING, "height", "width", "course_right", "course_down", *LASTING)
+CHANNELS = (*MOVING, "height", "width", "course_right", "course_down", "crowd", *LASTING)
 
 _EDGES = slice(MOVING.index("edges_0"), len(MOVING))
-_HELD_BY = [CHANNELS.index(name) for name in ("moving", "left", "taken", "crowd")]
+_HELD_BY = [CHANNELS.index(name) for name in ("moving", "left", "taken", "dwell")]
 _COURSE = 0.1  # weight of the new moment in the mean that says where something is heading, beside where it steps
 _LITTLE = 0.1  # added to a moving share before dividing by it
 _WORKERS = 2
@@ -91,9 +92,9 @@ class MotionBackbone(Backbone):
     grid: (N, Gh, Gw, 17): speed and velocity to the right and down in frame heights per second, share of moving pixels,
     the square root of the mean strength of moving edges in 4 orientations (the root evens out heavy tails, as in
     RootSIFT, Arandjelovic and Zisserman, CVPR 2012), height and width of the moving blob in frame heights, the course
-    to the right and down (velocity of what moves, over a longer mean), and the five of `background`. A window with
-    nothing of it is all 0. vector: (N, 50): mean and largest of each of these over the frame, and the moving share in
-    a layout of 4 by 4.
+    to the right and down (velocity of what moves, over a longer mean), how much goes on around, and the four of
+    `background`. A window with nothing of it is all 0. vector: (N, 50): mean and largest of each of these over the
+    frame, and the moving share in a layout of 4 by 4.
     """
 
     record = BackboneRecord(
@@ -104,7 +105,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 3
+    version = 4
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -162,7 +163,8 @@ class _MotionStream(EmbeddingStream):
         self._spacings: deque[float] = deque(maxlen=_SPACINGS)
         self._after_gap = True
         self._carried, self._course = Carried(options.carry), Carried(_COURSE)
-        self._background = Background(max(round(options.window_px / CELL_PX), 1))
+        self._window_cells = max(round(options.window_px / CELL_PX), 1)
+        self._background = Background(self._window_cells)
         self._waiting: list[_Moment] = []
 
     def push(self, frames: Sequence[Frame]) -> Embeddings | None:
@@ -250,7 +252,8 @@ class _MotionStream(EmbeddingStream):
         forward = self._carried.step(values, velocity, elapsed)
         heading = self._course.step(forward[..., :4], velocity, elapsed)
         course = heading[..., 1:3] / (heading[..., 3:] + _LITTLE)
-        lasting = np.dstack([course, self._background.update(pair.now.image, windows.moving, elapsed)])
+        around = crowd(forward[..., _EDGES], forward[..., MOVING.index("moving")], self._window_cells)
+        lasting = np.dstack([course, around, self._background.update(pair.now.image, windows.moving, elapsed)])
         return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward)
 
     def _flush(self, until: float = float("inf")) -> list[tuple[_Moment, Map]]:

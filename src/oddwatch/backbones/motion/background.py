@@ -16,7 +16,7 @@ Map = NDArray[np.float32]
 
 SETTLE_SECONDS = 30.0
 """Before this, who was there at the start is still part of the background."""
-CHANNELS = ("left", "taken", "dwell", "crowd", "changed")
+CHANNELS = ("left", "taken", "dwell", "changed")
 
 _CONTRAST = 10.0  # grey levels by which a cell differs from another
 _RECENT_SECONDS = 0.5  # over this time what rests looks the same
@@ -28,7 +28,6 @@ _FEWER = 0.8  # of the edges that were there: with fewer something has gone
 _STEP = 0.5  # grey levels per second by which the background follows
 _PRESENT = 0.15  # share of a window from which somebody is there
 _LEAVES = 2.0  # a second of absence undoes this many of presence
-_WIDE = 5  # windows: how far a crowd reaches
 _RENEWED = 0.6  # share of the picture: when so much of it is another for so long, the camera or the light is another
 _RENEWED_SECONDS = 10.0
 
@@ -38,19 +37,18 @@ class Background:
 
     def __init__(self, window_cells: int) -> None:
         self._window = window_cells, window_cells
-        self._wide = _WIDE * window_cells, _WIDE * window_cells
         self._samples: list[Map] = []
         self._usual: Map | None = None
         self._seconds = 0.0
         self._another = 0.0
 
     def update(self, gray: Image, moving: Map, seconds: float) -> Map:
-        """(h, w, 5) `CHANNELS`.
+        """(h, w, 4) `CHANNELS`.
 
         left, taken: share of a bag's size around the cell in which something rests that was not there, or is gone that
         was. dwell: log(1 + seconds for which somebody has been in the window, less twice those in which nobody was).
-        crowd: share of the wider neighbourhood in which somebody is, where somebody is in the window. changed: share of
-        the picture that is another. gray: (H, W). moving: (h, w) share of each cell. seconds: since the last call.
+        changed: share of the picture that is another. gray: (H, W). moving: (h, w) share of each cell. seconds: since
+        the last call.
         """
         height, width = moving.shape
         now = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -88,9 +86,8 @@ class Background:
         if rests.any() and self._usual is not None:
             fewer = _outline(now) < _FEWER * _outline(self._usual)
             taken, rests = np.where(fewer, rests, 0), np.where(fewer, 0, rests)
-        crowd = np.where(stays, cv2.blur(present, self._wide, borderType=cv2.BORDER_CONSTANT), 0)
         changed = np.full_like(rests, other.mean())
-        return np.dstack([rests, taken, np.where(stays, np.log1p(self._dwelt), 0), crowd, changed]).astype(np.float32)
+        return np.dstack([rests, taken, np.where(stays, np.log1p(self._dwelt), 0), changed]).astype(np.float32)
 
 
 def _outline(cells: Map) -> Map:
