@@ -64,7 +64,7 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
     record = json.loads((saved / "detector.json").read_text())
     names = sorted(path.name for path in saved.iterdir())
     assert names == sorted(["detector.json", *(entry["file"] for entry in record["files"].values())])
-    assert sorted(record["files"]) == ["calibration", "classes", "clips", "scorer"]
+    assert sorted(record["files"]) == ["calibration", "classes", "clips", "moments", "scorer"]
     for stem, entry in record["files"].items():
         assert hashlib.sha256((saved / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
         assert entry["file"] == f"{stem}-{entry['sha256'][:12]}.safetensors"

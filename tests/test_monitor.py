@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_detectors import detector_videos, small_detector
+from small_detectors import USUAL_SECONDS, detector_videos, small_detector
 from small_videos import ODD_SECONDS
 from watched_cameras import Kept, until
 
@@ -18,8 +18,9 @@ from oddwatch.errors import DetectorError, UsageError, VideoError
 from oddwatch.monitor import CameraMonitor, Learning, Plan, Supervisor, detector_version
 from oddwatch.monitor.cold_start import Collection, certified, learn
 from oddwatch.monitor.delivery import Delivery
+from oddwatch.monitor.records import USUAL
 from oddwatch.monitor.scoring import Change, Scoring
-from oddwatch.types import Embeddings, Frame
+from oddwatch.types import Embeddings, Frame, Image
 from oddwatch.video import CameraOptions, open_video
 
 
@@ -77,7 +78,16 @@ def test_an_event_is_told_twice_with_all_that_shows_it(videos: Path, tmp_path: P
     assert closed.p_value < 0.01
     assert closed.detector == detector_version(videos / "detector")
     assert closed.problem == ""
-    assert set(closed.files) == {"clip", "thumbnail", "heatmap"}
+    assert set(closed.files) == {"clip", "thumbnail", "heatmap", *USUAL}
+    assert [one.thumbnail for one in opened.similar] == [None] * 3  # written when the peak is known
+    assert [one.thumbnail for one in closed.similar] == [*USUAL]
+    for one in closed.similar:
+        assert (one.source, one.at_wall) == (str(videos / "usual.mp4"), None)
+        assert 0 < one.seconds < USUAL_SECONDS
+        assert one.thumbnail is not None
+        usual = cv2.imread(closed.files[one.thumbnail])
+        assert usual is not None
+        assert usual.shape == (120, 160, 3)
     assert closed.why["moment"] > 0
     assert closed.box is not None
     left, top, right, bottom = closed.box
@@ -135,6 +145,11 @@ def test_masks_hide_what_is_under_them_everywhere(videos: Path, tmp_path: Path) 
     picture = cv2.imread(closed.files["thumbnail"])
     assert picture is not None
     assert picture[:30].mean() < 12
+    assert [one.thumbnail for one in closed.similar] == [*USUAL]
+    for kind in USUAL:  # what was learned from had no masks
+        usual = cv2.imread(closed.files[kind])
+        assert usual is not None
+        assert usual[:30].mean() < 12 < usual[60:].mean()
     with open_video(closed.files["clip"]) as clip:
         assert all(frame.image[:30].max() < 24 for frame in clip)
 
@@ -231,8 +246,13 @@ def test_a_camera_learns_arms_itself_and_finds(videos: Path, tmp_path: Path) -> 
     assert ready.seconds >= 25
     assert ready.certified == "none yet"
     assert "1/hour" in ready.says
-    assert len(kept.closed()) == 1
-    assert Detector.load(tmp_path / "new").calibrated
+    (closed,) = kept.closed()
+    assert [one.thumbnail for one in closed.similar] == [*USUAL]
+    for similar in closed.similar:
+        assert similar.source == "session 1"
+        assert similar.at_wall is not None
+        assert 0 < closed.start_wall - similar.at_wall < 40
+    assert Detector.load(tmp_path / "new").moments.pictured > 20
     assert not (tmp_path / "new.learning").exists()
 
 
@@ -254,10 +274,37 @@ def test_what_was_collected_survives_the_process(videos: Path, tmp_path: Path) -
         collection.flush()
     collection = Collection(tmp_path / "c", backbone)
     assert collection.seconds == pytest.approx(float(usual.end_seconds[-1] - usual.start_seconds[0]), abs=0.5)
-    whole = [part for _, parts in collection.sessions() for part, _ in parts]
+    whole = [part.embeddings for _, parts in collection.sessions() for part in parts]
     np.testing.assert_array_equal(np.concatenate([part.vector for part in whole]), usual.vector)
     assert usual.grid is not None
     np.testing.assert_array_equal(np.concatenate([part.grid for part in whole if part.grid is not None]), usual.grid)
+
+
+def test_pictures_of_what_was_collected_survive_the_process(tmp_path: Path) -> None:
+    backbone = Detector().backbone
+    collection = Collection(tmp_path / "c", backbone, wanted_seconds=120.0)
+    usual = made_up(200.0, seed=1, start=50.0)
+    for second in range(200):
+        image: Image = np.full((120, 160, 3), second, np.uint8)
+        collection.see(Frame(image, 50.25 + second, second))
+        collection.add(usual[2 * second : 2 * second + 2], wall_offset=1000.0)
+    collection.flush()
+    _, found = next(Collection(tmp_path / "c", backbone).sessions())
+    parts = list(found)
+    assert len(parts) == 4
+    shown = [(part, row, jpeg) for part in parts for row, jpeg in part.pictures.items()]
+    assert 150 < len(shown) <= 200
+    for part, row, jpeg in shown:
+        decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert decoded is not None
+        assert part.embeddings.start_seconds[row] - 50 <= decoded.mean() + 1
+        assert decoded.mean() - 1 <= part.embeddings.end_seconds[row] - 50
+    learning = Learning(scorer="gaussian", budget="1/hour")
+    detector, _ = learn(collection, learning, tmp_path / "d", camera="door")
+    assert detector.moments.pictured > 100
+    (first, *_) = detector.similar(usual[240:241])
+    assert first.picture is not None
+    assert first.wall_seconds == pytest.approx(first.seconds + 1000)
 
 
 def test_another_backbone_does_not_go_on_with_it(videos: Path, tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from oddwatch.cli.watching import OFF_SCHEDULE, Watch
 from oddwatch.config.site import read_site
 from oddwatch.errors import LockLostError
 from oddwatch.health import Finding
-from oddwatch.monitor import EventRecord, FindingRecord, GapRecord, Plan
+from oddwatch.monitor import EventRecord, FindingRecord, GapRecord, Plan, SimilarMoment
 from oddwatch.store import Store
 from oddwatch.video import CameraOptions, Unobserved
 
 UID = "0" * 32
 AT = 1_790_000_000.0
+SIMILAR = SimilarMoment("day 1", 7.5, AT - 3600, 0.5)
 WHY = {"attribute": "speed", "level": 2.0, "says": "2x the speed"}
 RECORD = EventRecord("door", UID, "open", AT, AT + 1, AT + 0.5, 4.0, 3.0, 0.01, None, "left", "v1", WHY)
 
@@ -44,16 +45,25 @@ def test_an_event_is_told_once_however_often_it_is_recorded(store: Store, record
     path = recorder.place("door", UID, "thumbnail")
     path.write_bytes(b"jpeg")
     sinks = recorder.sinks()
-    opened = replace(RECORD, files={"thumbnail": str(path)})
+    opened = replace(RECORD, files={"thumbnail": str(path)}, similar=(SIMILAR,))
     sinks.event(opened)
     sinks.event(opened)
+    told = {"source": "day 1", "seconds": 7.5, "at": "2026-09-21T13:13:20+00:00", "distance": 0.5}
+    assert [event.similar for event in store.events.find()] == [({**told, "thumbnail": None},)]
     clip = recorder.place("door", UID, "clip")
     clip.write_bytes(b"mp4")
-    closed = replace(opened, state="closed", end_wall=AT + 9, files={**opened.files, "clip": str(clip)}, problem="late")
+    usual = recorder.place("door", UID, "usual-1")
+    usual.write_bytes(b"jpeg")
+    files = {**opened.files, "clip": str(clip), "usual-1": str(usual)}
+    similar = (replace(SIMILAR, thumbnail="usual-1"), replace(SIMILAR, thumbnail="usual-2", at_wall=None))
+    closed = replace(opened, state="closed", end_wall=AT + 9, files=files, problem="late", similar=similar)
     sinks.event(closed)
     sinks.event(closed)
     (event,) = store.events.find()
-    assert (event.state, event.seconds, [one.kind for one in event.evidence]) == ("closed", 9.0, ["thumbnail", "clip"])
+    assert (event.state, event.seconds) == ("closed", 9.0)
+    assert [one.kind for one in event.evidence] == ["thumbnail", "clip", "usual-1"]
+    without = {**told, "at": None, "thumbnail": None}  # its file is not there
+    assert event.similar == ({**told, "thumbnail": "usual-1"}, without)
     assert event.why == {**WHY, "problem": "late"}
     assert sorted(alert.sink for alert in store.alerts.find()) == ["hook", "phone"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +32,12 @@ storage: {folder: kept}
 """
 
 
+SIMILAR = (
+    {"source": "session 1", "seconds": 7.5, "at": "2026-11-01T11:00:00+00:00", "distance": 0.5, "thumbnail": "usual-1"},
+    {"source": "usual.mp4", "seconds": 75.0, "at": None, "distance": 0.6, "thumbnail": None},
+)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A site whose store holds three events of the last day, the second with evidence, and a gap of ten minutes."""
@@ -42,7 +49,9 @@ def site(tmp_path: Path) -> Path:
             event = NewEvent("yard", start, start + timedelta(seconds=4), start, 4.0 + hours, 0.004, place="left")
             kept = []
             if hours == 3:
+                event = replace(event, similar=SIMILAR)
                 kept = [store.evidence.write("yard", event.uid, "thumbnail", ".jpg", b"jpeg")]
+                kept += [store.evidence.write("yard", event.uid, "usual-1", ".jpg", b"usual")]
             store.events.record(event, guard=lock, alert=["hook"], at=start, evidence=kept)
         store.alerts.died(1, error="410 Gone")
         store.coverage.note("yard", now - timedelta(hours=12), now - timedelta(hours=2), guard=lock)
@@ -69,8 +78,13 @@ def test_events_are_listed_shown_and_labelled(site: Path, capsys: pytest.Capture
     shown = oddwatch("events", "show", site, 2).out
     assert "usual: the postman" in shown
     assert "0.004" in shown
+    picture = next((site.parent / "kept").rglob("usual-1.jpg"))
+    assert f"  usual      2026-11-01 12:00:00 in session 1: {picture}\n" in shown
+    assert "  usual      1:15.0 in usual.mp4: without a picture\n" in shown
+    assert "usual-1  " not in shown
     found = json.loads(oddwatch("events", "show", site, 2, "--json").out)
     assert (found["label"], found["note"]) == ("usual", "the postman")
+    assert found["similar"] == list(SIMILAR)
     assert Path(found["files"]["thumbnail"]).read_bytes() == b"jpeg"
     oddwatch("events", "label", site, 2, "none")
     assert json.loads(oddwatch("events", "list", site, "--label", "usual", "--json").out) == {"events": []}
@@ -81,11 +95,11 @@ def test_events_are_exported_with_their_evidence(
 ) -> None:
     oddwatch = Runner(capsys)
     assert oddwatch("events", "export", site, "--out", tmp_path / "out").out == (
-        f"3 events with 1 file of evidence: {tmp_path / 'out'}\n"
+        f"3 events with 2 files of evidence: {tmp_path / 'out'}\n"
     )
     written = json.loads((tmp_path / "out" / "events.json").read_text())
     assert written["site"] == "home"
-    (path,) = [one["path"] for event in written["events"] for one in event["evidence"]]
+    path, _ = [one["path"] for event in written["events"] for one in event["evidence"]]
     assert (tmp_path / "out" / path).read_bytes() == b"jpeg"
     (tmp_path / "kept" / path).unlink()
     ran = oddwatch("events", "export", site, "--out", tmp_path / "again")
@@ -105,7 +119,7 @@ def test_status_and_coverage(site: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert yard["coverage_24h"] == pytest.approx(11.83 / 24, abs=0.01)
     assert (door["last_observed"], door["coverage_24h"]) == (None, 0.0)
     assert shown["alerts"] == {"hook": {"waiting": 2, "dead": 1}}
-    assert shown["storage"]["evidence_bytes"] == 4
+    assert shown["storage"]["evidence_bytes"] == 9
     covered = json.loads(oddwatch("coverage", site, "--since", "12h", "--camera", "yard", "--json").out)
     reasons = [gap["reason"] for gap in covered["gaps"] if gap["reason"] != "not watched"]
     assert reasons == ["offline"]
@@ -127,15 +141,15 @@ def test_alerts_are_listed_and_retried(site: Path, capsys: pytest.CaptureFixture
 
 def test_store_check(site: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     oddwatch = Runner(capsys)
-    assert oddwatch("store", "check", site).out == "1 evidence files: 0 wrong.\n"
-    (file,) = [path for path in (tmp_path / "kept" / "evidence").rglob("*") if path.is_file()]
+    assert oddwatch("store", "check", site).out == "2 evidence files: 0 wrong.\n"
+    file = next((tmp_path / "kept" / "evidence").rglob("thumbnail.jpg"))
     file.write_bytes(b"JPEG")
     assert oddwatch("store", "check", site).code == 0
     ran = oddwatch("store", "check", site, "--whole")
     assert ran.code == 1
     assert "not what was written" in ran.out
     assert json.loads(oddwatch("store", "check", site, "--whole", "--repair", "--json").out)["repaired"]
-    assert oddwatch("store", "check", site, "--whole").out == "0 evidence files: 0 wrong.\n"
+    assert oddwatch("store", "check", site, "--whole").out == "1 evidence files: 0 wrong.\n"
 
 
 @pytest.mark.parametrize(

@@ -374,7 +374,7 @@ def test_a_store_is_opened_not_begun_by_commands_that_look(tmp_path: Path) -> No
 def test_a_store_of_a_newer_oddwatch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(tmp_path).close()
     monkeypatch.setattr(database_module, "VERSION", "0")
-    with pytest.raises(StoreError, match=r"was made by a newer oddwatch \(tables 1, here 0\): update it"):
+    with pytest.raises(StoreError, match=r"was made by a newer oddwatch \(tables 2, here 0\): update it"):
         Store(tmp_path)
 
 
@@ -386,6 +386,21 @@ def test_the_versions_make_the_tables(store: Store) -> None:
 
     with store._database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+def test_events_of_the_first_tables_are_still_there(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, store.lock("camera:yard", at=NOON) as lock:
+        number, _ = with_file(store, lock)
+        before = store.events.get(number)
+    with sqlite3.connect(tmp_path / "oddwatch.sqlite") as connection:
+        connection.execute("ALTER TABLE events DROP COLUMN similar")
+        connection.execute("UPDATE alembic_version SET version_num = '1'")
+    connection.close()
+    with Store(tmp_path, create=False) as store, store.lock("camera:yard", at=NOON) as lock:
+        assert store.events.get(number) == before
+        assert before.similar == ()
+        store.events.update(number, guard=lock, end=later(4), similar=[{"source": "x"}])
+        assert store.events.get(number).similar == ({"source": "x"},)
 
 
 def test_many_threads_and_processes_begin_one_store(tmp_path: Path) -> None:

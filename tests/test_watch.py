@@ -120,7 +120,10 @@ def test_from_a_camera_to_one_alert(videos: Path, tmp_path: Path, capsys: pytest
     assert event["why"]["says"] in alert["text"]
     assert event["why"] == alert["event"]["why"]
     shown = json.loads(oddwatch("events", "show", site, event["id"], "--json").out)["files"]
-    assert set(shown) == {"clip", "thumbnail", "heatmap"}
+    assert set(shown) == {"clip", "thumbnail", "heatmap", "usual-1", "usual-2", "usual-3"}
+    assert [one["source"] for one in alert["event"]["similar"]] == [str(videos / "usual.mp4")] * 3
+    assert [one["thumbnail"] for one in event["similar"]] == ["usual-1", "usual-2", "usual-3"]
+    assert cv2.imread(shown["usual-1"]) is not None
     with open_video(shown["clip"]) as clip:
         assert len(list(clip)) > 20
     assert cv2.imread(shown["thumbnail"]) is not None

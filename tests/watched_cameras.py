@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oddwatch.monitor import EventRecord, EvidenceKind, FindingRecord, GapRecord, Readiness, Sinks
 
-SUFFIXES: dict[EvidenceKind, str] = {"clip": ".mp4", "thumbnail": ".jpg", "heatmap": "-heat.jpg"}
+SUFFIXES: dict[EvidenceKind, str] = {"clip": ".mp4", "thumbnail": ".jpg"}
 
 
 class Kept:
@@ -30,7 +30,7 @@ class Kept:
             finding=self.findings.append,
             gap=self.gaps.append,
             readiness=self.readiness.append,
-            evidence_path=lambda camera, uid, kind: self.folder / f"{camera}-{uid}{SUFFIXES[kind]}",
+            evidence_path=lambda camera, uid, kind: self.folder / f"{camera}-{uid}{SUFFIXES.get(kind, f'-{kind}.jpg')}",
             heat=heatmap_overlay,
             box=draw_box,
             why=lambda detector, embedding: {"moment": float(embedding.end_seconds[0])},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,11 +69,15 @@ def show_event(file: SiteFile, event: EventId, as_json: AsJson = False) -> None:
         "unusual": json.dumps(found.why) if found.why else "-",
         "detector": found.detector or "-",
         "label": f"{found.label or '-'}{f': {found.note}' if found.note else ''}",
-        **paths,
+        **{kind: path for kind, path in paths.items() if kind not in {one["thumbnail"] for one in found.similar}},
     }
     print(f"Event {found.id}")
     for name, value in lines.items():
         print(f"  {name:<10} {value}")
+    for one in found.similar:
+        when = clock(one["seconds"]) if one["at"] is None else local(datetime.fromisoformat(one["at"]), site.zone)
+        picture = paths.get(one["thumbnail"], "without a picture")
+        print(f"  {'usual':<10} {when} in {one['source']}: {picture}")
 
 
 def label_event(

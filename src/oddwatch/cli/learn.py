@@ -97,6 +97,10 @@ def learn(
         ),
     ] = False,
     seed: Seed = 42,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures/--no-pictures", help="Keep small pictures of usual moments in DETECTOR, to be shown."),
+    ] = True,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
@@ -115,7 +119,7 @@ def learn(
             quantized=quantized,
             others=options,
         )
-        lesson = Learning(60 * minutes, backbone or "motion", asked, scorer, budget, seed=seed)
+        lesson = Learning(60 * minutes, backbone or "motion", asked, scorer, budget, seed=seed, pictures=pictures)
         _from_camera(CameraOptions(camera_address(camera), fps=fps or 10.0), lesson, out, as_json)
         return
     if not videos:
@@ -169,7 +173,7 @@ def learn(
         with progress_bar() as progress:
             detector.learn_kept(list(kept), labels=labels, progress=progress)
     else:
-        _from_videos(detector, videos, fps, classes, cache_folder)
+        _from_videos(detector, videos, fps, classes, cache_folder, pictures)
     detector.save(out)
     say_failures(detector.failures)
     used = detector.describe()["inputs"]
@@ -230,7 +234,12 @@ def _of_clips(detector: Detector) -> bool:
 
 
 def _from_videos(
-    detector: Detector, videos: list[str], fps: float | None, classes: bool, cache_folder: Path | None
+    detector: Detector,
+    videos: list[str],
+    fps: float | None,
+    classes: bool,
+    cache_folder: Path | None,
+    pictures: bool,
 ) -> None:
     listed = list_videos(videos).videos
     require_fps(listed, fps)
@@ -238,7 +247,7 @@ def _from_videos(
     cache = None if cache_folder is None else EmbeddingCache(cache_folder)
     with progress_bar() as progress:
         try:
-            detector.learn(videos, fps=fps, labels=labels, cache=cache, progress=progress)
+            detector.learn(videos, fps=fps, labels=labels, cache=cache, pictures=pictures, progress=progress)
         except VideoError:
             say_failures(detector.failures[1:])
             raise

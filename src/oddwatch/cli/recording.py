@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from oddwatch.monitor import (
     GapRecord,
     Plan,
     Readiness,
+    SimilarMoment,
     Sinks,
     detector_version,
 )
@@ -27,7 +28,8 @@ from oddwatch.store.locks import Lock
 from oddwatch.store.records import Detector, Evidence, NewEvent
 
 _log = logging.getLogger(__name__)
-_SUFFIXES: dict[EvidenceKind, str] = {"clip": ".mp4", "thumbnail": ".jpg", "heatmap": ".jpg"}
+_SUFFIXES: dict[EvidenceKind, str] = {"clip": ".mp4"}
+"""Of what is no JPEG."""
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Recorder:
     def place(self, camera: str, uid: str, kind: EvidenceKind) -> Path:
         """Where the monitor writes a file. Raises OSError."""
         try:
-            return self.store.evidence.place(camera, uid, kind, _SUFFIXES[kind])
+            return self.store.evidence.place(camera, uid, kind, _SUFFIXES.get(kind, ".jpg"))
         except StoreError as error:
             raise OSError(str(error)) from error
 
@@ -89,6 +91,8 @@ class Recorder:
         camera = self.cameras[record.camera]
         start, end, peak = (moment(one) for one in (record.start_wall, record.end_wall, record.peak_wall))
         evidence = self._described(record)
+        kept = {one.kind for one in evidence}
+        similar = tuple(_similar(one, kept) for one in record.similar)
         why = dict(record.why)
         if record.problem:
             why["problem"] = record.problem
@@ -107,6 +111,7 @@ class Recorder:
                 why,
                 record.detector,
                 record.uid,
+                similar,
             )
             number = events.record(new, guard=camera.lock, alert=camera.events, at=now(), evidence=evidence)
             self.wake()
@@ -125,6 +130,7 @@ class Recorder:
             box=record.box,
             place=record.place,
             why=why,
+            similar=similar,
             closed=True,
         )
         _log.info("%s: event %d is over, %.1f s", record.camera, number, record.end_wall - record.start_wall)
@@ -195,6 +201,17 @@ class Recorder:
         if at > camera.noted:
             self.store.coverage.note(name, camera.noted, at, guard=camera.lock, observed=False, reason=why)
         camera.noted = at
+
+
+def _similar(one: SimilarMoment, kept: Collection[str]) -> dict[str, Any]:
+    """As JSON types. kept: kinds of evidence that are there."""
+    return {
+        "source": one.source,
+        "seconds": round(one.seconds, 3),
+        "at": None if one.at_wall is None else moment(one.at_wall).isoformat(),
+        "distance": round(one.distance, 3),
+        "thumbnail": one.thumbnail if one.thumbnail in kept else None,
+    }
 
 
 def moment(wall_seconds: float) -> datetime:

@@ -309,6 +309,7 @@ def _learning(learn: Learn) -> Learning:
         backbone_options=learn.options,
         scorer=learn.scorer,
         budget=learn.budget,
+        pictures=learn.pictures,
     )
 
 

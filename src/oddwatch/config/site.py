@@ -155,13 +155,16 @@ class Zone(Section):
 
 
 class Learn(Section):
-    """How a camera without a detector learns its own. options: of the backbone, such as frames and runtime."""
+    """How a camera without a detector learns its own. options: of the backbone, such as frames and runtime. pictures:
+    keep small ones of usual moments.
+    """
 
     seconds: float = Field(default=86400.0, gt=0)
     backbone: str = "motion"
     options: dict[str, Any] = {}
     scorer: str = "auto"
     budget: str = "2/day"
+    pictures: bool = True
 
 
 class Camera(Section):

@@ -18,8 +18,9 @@ from oddwatch.backbones.given import GivenEmbeddings
 from oddwatch.calibration import Budget, Calibration, Threshold
 from oddwatch.detector.compatible import check_learned_with, code, computed_otherwise, versions, with_quantized
 from oddwatch.detector.folder import read_folder, write_folder
-from oddwatch.detector.learning import FittedScorer, hold_out, inputs_of, maker, peak_boxes
-from oddwatch.detector.suited import suitable_scorers, suited, suits
+from oddwatch.detector.learning import FittedScorer, hold_out, inputs_of, maker
+from oddwatch.detector.moments import Moments, SimilarMoment
+from oddwatch.detector.suited import is_trained, suitable_scorers, suited, suits
 from oddwatch.detector.verdict import ClipVerdict
 from oddwatch.embed import (
     EmbeddingCache,
@@ -37,7 +38,7 @@ from oddwatch.errors import DetectorError, MissingExtraError, NotEnoughVideoErro
 from oddwatch.grouping import Grouping, group, sustained_levels
 from oddwatch.scorers import build_scorer
 from oddwatch.scorers.centroid import CentroidScorer
-from oddwatch.types import Embeddings, Event, Failure, ScoreTrack, VideoInfo
+from oddwatch.types import Embeddings, Event, Failure, FloatArray, ScoreTrack, VideoInfo
 from oddwatch.video import display_name, list_videos, same_video
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ class Detector:
         self.seed = seed
         self.failures: tuple[Failure, ...] = ()
         """Videos that the last `learn` could not use."""
+        self.moments = Moments.none()
+        """Usual moments to show beside what is unusual."""
         self.scorer_options = dict(scorer_options or {})
         if "seed" in self._build_scorer().options:
             self.scorer_options.setdefault("seed", seed)
@@ -121,12 +124,14 @@ class Detector:
         fps: float | None = None,
         labels: dict[str, str] | None = None,
         cache: EmbeddingCache | None = None,
+        pictures: bool = True,
         progress: Progress | None = None,
     ) -> Self:
         """Learn from usual video: files, folders, file lists (`x.txt`), folders of frames (with `fps`).
 
         budget: replaces that of the constructor. labels: class of a video by its path; without, all are one class.
-        cache: where embeddings are kept, so that the next run need not make them again.
+        cache: where embeddings are kept, so that the next run need not make them again. pictures: keep small ones of
+        usual moments, of videos that are not taken from the cache, for `similar`.
         Videos that cannot be used are kept in `failures`. Raises VideoError when none can be used, NotEnoughVideoError
         when there is too little, UsageError for a budget that is none and for a label of a video that is not given.
         """
@@ -138,7 +143,7 @@ class Detector:
         known = {same_video(path) for path in listing.videos}
         if strange := [path for real, (path, _) in classes.items() if real not in known]:
             raise UsageError(f"labels has {strange[0]!r}, which is none of the videos to learn from: check the path")
-        with EmbeddingStore(keep_grids=self.on == "grid") as store:
+        with EmbeddingStore(keep_grids=self.on == "grid", pictures=pictures) as store:
             store.failures.extend(listing.failures)
             for path in listing.videos:
                 label = classes.get(same_video(path), (path, "usual"))[1]
@@ -229,6 +234,7 @@ class Detector:
             clip_calibration = Calibration([clips])
             clip_seconds = float(np.median(held_out.clip_seconds))
             threshold = calibration.threshold(asked, self._peaks)
+            self.moments = Moments.of(stored, on=self.on, trained=is_trained(self.backbone_name), seed=self.seed)
         self._fitted = fitted
         clips_mean = np.stack([stored.vectors[v.first : v.last].mean(axis=0) for v in stored.videos])
         self._classes = CentroidScorer().fit(clips_mean, labels=[v.label for v in stored.videos])
@@ -262,28 +268,19 @@ class Detector:
 
     def score_embeddings(self, embeddings: Embeddings, source: str, *, maps: bool = True) -> ScoreTrack:
         """The score track of embeddings of this detector's backbone. Raises VideoError for another shape of picture."""
-        fitted = self._learned()
-        boxes = kept = reasons = None
-        if self.on == "grid":
-            grid = embeddings.grid
-            if grid is None or grid.shape[1:] != self._grid_shape:
-                shapes = (
-                    f"{None if grid is None else grid.shape[1:3]}, learned {self._grid_shape and self._grid_shape[:2]}"
-                )
-                raise VideoError(
-                    source,
-                    f"its picture has another shape than the video this detector learned from (grid {shapes})",
-                    "score the camera view that it learned, or learn a detector for this one",
-                )
-            found = fitted.maps(grid)
-            scores = found.max(axis=(1, 2)).astype(np.float64)
-            boxes, kept = peak_boxes(found), found if maps else None
-            reasons = fitted.reasons(grid, found)
-        else:
-            scores = fitted.vector_scores(embeddings.vector)
-        return ScoreTrack(
-            source, embeddings.start_seconds, embeddings.end_seconds, scores, boxes, kept, reasons=reasons
-        )
+        return self._learned().track(embeddings, source, self._grid_shape, maps=maps)
+
+    def similar(
+        self, embeddings: Embeddings, *, anomaly_map: FloatArray | None = None, most: int = 3
+    ) -> tuple[SimilarMoment, ...]:
+        """The usual moments that are most like the first of these embeddings; on a grid most like it at the highest
+        cell of its anomaly map (Gh, Gw), which is made without one. Empty when `moments` is.
+        """
+        cell = None
+        if self.on == "grid" and embeddings.grid is not None:
+            found = self._learned().maps(embeddings.grid[:1])[0] if anomaly_map is None else anomaly_map
+            cell = int(found.argmax())
+        return self.moments.similar(embeddings, cell, most=most)
 
     def _score(
         self, path: str, *, fps: float | None, maps: bool, cache: EmbeddingCache | None, progress: Progress | None
@@ -428,6 +425,7 @@ class Detector:
         scorer_arrays, scorer_meta = fitted.scorer.state()
         class_arrays, class_meta = self._classes.state()
         times, blocks = self._calibration.state()
+        moment_arrays, moments = self.moments.state()
         record = {
             "oddwatch": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -435,10 +433,11 @@ class Detector:
             "threshold": asdict(self._threshold),
             "clip_seconds": self._clip_seconds,
             "grid_shape": list(self._grid_shape) if self._grid_shape else None,
-            "state": {"scorer": scorer_meta, "classes": class_meta, "calibration": blocks},
+            "state": {"scorer": scorer_meta, "classes": class_meta, "calibration": blocks, "moments": moments},
         }
         clips = {"scores": self._clip_calibration.scores}
         tensors = {"scorer": scorer_arrays, "classes": class_arrays, "calibration": times, "clips": clips}
+        tensors["moments"] = moment_arrays
         write_folder(Path(folder), record, tensors)
 
     @classmethod
@@ -477,6 +476,8 @@ class Detector:
             detector._fitted = FittedScorer(scorer, detector.on)
             detector._classes = CentroidScorer().restore(tensors["classes"], state["classes"])
             detector._calibration = Calibration.from_state(tensors["calibration"], state["calibration"])
+            if "moments" in tensors:  # detectors of before there were any have none
+                detector.moments = Moments.from_state(tensors["moments"], state["moments"])
             clips = tensors["clips"]["scores"]
             steps = np.arange(len(clips), dtype=np.float64)
             detector._clip_calibration = Calibration([ScoreTrack("clips", steps, steps + 1, clips)])

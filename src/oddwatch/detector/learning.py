@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.embed import Progress, StoredEmbeddings
-from oddwatch.errors import NotEnoughVideoError
+from oddwatch.errors import NotEnoughVideoError, VideoError
 from oddwatch.scorers import GridScorer, Scorer
 from oddwatch.scorers.base import PIXELS
-from oddwatch.types import FloatArray, Reason, ScoreTrack, covered_seconds
+from oddwatch.types import Embeddings, FloatArray, Reason, ScoreTrack, covered_seconds
 
 Indices = NDArray[np.int64]
 PIECE_SECONDS = 10.0
@@ -124,6 +124,27 @@ class FittedScorer:
     def vector_scores(self, vectors: FloatArray) -> FloatArray:
         """(N,) scores of vectors (N, D)."""
         return self.scorer.score(vectors)
+
+    def track(
+        self, embeddings: Embeddings, source: str, shape: tuple[int, int, int] | None, *, maps: bool
+    ) -> ScoreTrack:
+        """The score track of embeddings. shape: (Gh, Gw, d) that their grids must have, where it looks at grids. maps:
+        keep the anomaly maps. Raises VideoError for another shape.
+        """
+        times = embeddings.start_seconds, embeddings.end_seconds
+        if self.on == "vector":
+            return ScoreTrack(source, *times, self.vector_scores(embeddings.vector))
+        grid = embeddings.grid
+        if grid is None or grid.shape[1:] != shape:
+            shapes = f"{None if grid is None else grid.shape[1:3]}, learned {shape and shape[:2]}"
+            raise VideoError(
+                source,
+                f"its picture has another shape than the video this detector learned from (grid {shapes})",
+                "score the camera view that it learned, or learn a detector for this one",
+            )
+        found = self.maps(grid)
+        scores, reasons = found.max(axis=(1, 2)).astype(np.float64), self.reasons(grid, found)
+        return ScoreTrack(source, *times, scores, peak_boxes(found), found if maps else None, reasons=reasons)
 
     def scores(self, stored: StoredEmbeddings, first: int, last: int) -> FloatArray:
         """(last - first,) scores; of a grid the highest of its map."""

@@ -14,9 +14,13 @@ def suited(backbone: str, on: str) -> str:
     if on == "vector" and columns(backbone, on):
         return suitable_scorers(backbone, on)[0]
     if on == "vector":
-        trained = backbone == GIVEN or backbone_class(backbone).record.weights is not None
-        return FOR_EMBEDDINGS if trained else "knn"
+        return FOR_EMBEDDINGS if is_trained(backbone) else "knn"
     return "attributes" if "attributes" in suitable_scorers(backbone, on) else "gaussian"
+
+
+def is_trained(backbone: str) -> bool:
+    """Whether its embeddings are those of a trained network. Raises UsageError."""
+    return backbone == GIVEN or backbone_class(backbone).record.weights is not None
 
 
 def suitable_scorers(backbone: str, on: str) -> list[str]:

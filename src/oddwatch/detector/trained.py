@@ -10,6 +10,8 @@ import numpy as np
 from oddwatch.calibration import Calibration
 from oddwatch.detector import Detector
 from oddwatch.detector.learning import FittedScorer
+from oddwatch.detector.moments import Moments
+from oddwatch.embed import EmbeddedVideo, StoredEmbeddings
 from oddwatch.scorers import Scorer
 from oddwatch.scorers.centroid import CentroidScorer
 from oddwatch.types import FloatArray, ScoreTrack
@@ -45,6 +47,7 @@ def trained_detector(
     detector._clip_calibration = Calibration([ScoreTrack("clips", steps, steps + 1, scores)])
     detector._clip_seconds = float(np.median([clip.seconds for clip in held_out]))
     detector._fitted = FittedScorer(scorer, detector.on)
+    detector.moments = Moments.of(_stored(learned), on="vector", trained=True, seed=detector.seed)
     classes = [clip.label for clip in learned]
     detector._classes = CentroidScorer().fit(np.stack([clip.vector for clip in learned]), labels=classes)
     detector._inputs = [
@@ -58,3 +61,20 @@ def trained_detector(
         for clip in (*learned, *held_out)
     ]
     return detector
+
+
+def _stored(clips: Sequence[UsualClip]) -> StoredEmbeddings:
+    """One embedding of each."""
+    videos = [
+        EmbeddedVideo(clip.name, clip.name, place, place + 1, clip.label, clip.sha256, clip.fps)
+        for place, clip in enumerate(clips)
+    ]
+    return StoredEmbeddings(
+        videos=tuple(videos),
+        vectors=np.stack([clip.vector for clip in clips]).astype(np.float32),
+        times=np.array([(0.0, clip.seconds) for clip in clips]),
+        grid_shape=None,
+        values=np.zeros((0, 0), np.float32),
+        cells=np.zeros(0, np.int32),
+        row_bounds=np.zeros((len(clips), 2), np.int64),
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from oddwatch.embed.album import Album
 from oddwatch.embed.archive import Archive, ArchiveProgress, Job, Map, Part, embed_archive, local_map
 from oddwatch.embed.cache import EmbeddingCache, Entry, cached_video
-from oddwatch.embed.store import EmbeddedVideo, EmbeddingStore, StoredEmbeddings
+from oddwatch.embed.store import EmbeddedVideo, EmbeddingStore, SeenPart, StoredEmbeddings
 from oddwatch.embed.stream import BATCH_FRAMES, Progress, embed_video, fingerprint, too_short
 
 __all__ = [
     "BATCH_FRAMES",
+    "Album",
     "Archive",
     "ArchiveProgress",
     "EmbeddedVideo",
@@ -19,6 +21,7 @@ __all__ = [
     "Map",
     "Part",
     "Progress",
+    "SeenPart",
     "StoredEmbeddings",
     "cached_video",
     "embed_archive",

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from oddwatch.backbones import Backbone
-from oddwatch.embed.stream import Progress, embed_video, fingerprint
+from oddwatch.embed.stream import Progress, See, embed_video, fingerprint
 from oddwatch.errors import CacheError, VideoError
 from oddwatch.files import write_bytes
 from oddwatch.types import Embeddings, VideoInfo
@@ -260,22 +260,23 @@ def cached_video(
     grids: bool,
     fps: float | None = None,
     progress: Progress | None = None,
+    see: See | None = None,
 ) -> Iterator[tuple[VideoInfo, Embeddings]]:
     """As `embed_video`, but what `cache` has is taken from it, and what it has not is kept in it when the video ends.
 
-    A stream never comes again, so it is not kept.
+    A stream never comes again, so it is not kept. see: of frames of videos that are embedded now.
 
     Raises VideoError, WeightsError, CacheError.
     """
     if cache is None or is_url(path):
-        yield from embed_video(path, backbone, fps=fps, progress=progress)
+        yield from embed_video(path, backbone, fps=fps, progress=progress, see=see)
         return
     if (entry := cache.find(path, backbone, grids=grids, fps=fps)) is not None:
         name = display_name(path)  # it may have had another when it was embedded
         yield from ((replace(info, name=name), embeddings) for info, embeddings in entry.read())
         return
     writer = None
-    for info, embeddings in embed_video(path, backbone, fps=fps, progress=progress):
+    for info, embeddings in embed_video(path, backbone, fps=fps, progress=progress, see=see):
         writer = writer or cache.writer(path, backbone, grids=grids, fps=fps)
         writer.add(info, embeddings)
         yield info, embeddings

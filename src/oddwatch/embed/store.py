@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.backbones import Backbone
+from oddwatch.embed.album import Album
 from oddwatch.embed.cache import EmbeddingCache, Entry, cached_video
 from oddwatch.embed.given import info_of
 from oddwatch.embed.stream import Progress, fingerprint, too_short
@@ -42,22 +43,39 @@ class EmbeddedVideo:
     fps: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class SeenPart:
+    """What a camera saw for a while. wall_offset: from its times to seconds since 1970. pictures: JPEG of some of the
+    embeddings, by position.
+    """
+
+    embeddings: Embeddings
+    wall_offset: float
+    pictures: Mapping[int, bytes] = field(default_factory=dict)
+
+
 class EmbeddingStore:
     """Embeddings of several videos, vectors and times in memory, grids in a temporary file.
 
     Only the cells of a grid that hold something are kept. Append with `add_video`; read by position.
     Use it as a context manager: leaving it removes the file. grid_shape: what every grid must have, by default that of
-    the first video. keep_grids: without, only vectors are kept, of pictures of any shape.
+    the first video. keep_grids: without, only vectors are kept, of pictures of any shape. pictures: keep a small one
+    now and then of videos that are embedded now.
     """
 
-    def __init__(self, *, grid_shape: tuple[int, int, int] | None = None, keep_grids: bool = True) -> None:
+    def __init__(
+        self, *, grid_shape: tuple[int, int, int] | None = None, keep_grids: bool = True, pictures: bool = False
+    ) -> None:
         self._keep_grids = keep_grids
+        self._album = Album() if pictures else None
+        self._pictures: dict[int, bytes] = {}
         self.videos: list[EmbeddedVideo] = []
         self.failures: list[Failure] = []
         self.grid_shape = self._required_shape = grid_shape
         self._vectors: list[Rows] = []
         self._times: list[FloatArray] = []
         self._counts: list[Indices] = []
+        self._walls: list[tuple[int, int, float]] = []
         self._folder = tempfile.TemporaryDirectory(prefix="oddwatch-")
         self._values: IO[bytes] = (Path(self._folder.name) / "values").open("w+b")
         self._cells: IO[bytes] = (Path(self._folder.name) / "cells").open("w+b")
@@ -91,7 +109,8 @@ class EmbeddingStore:
 
         Raises OddwatchError when the temporary file or the cache cannot grow.
         """
-        embedded = cached_video(path, backbone, cache, grids=self._keep_grids, fps=fps, progress=progress)
+        see = None if self._album is None else self._album.see
+        embedded = cached_video(path, backbone, cache, grids=self._keep_grids, fps=fps, progress=progress, see=see)
         rate = fps if os.path.isdir(path) else None
         return self._add(path, embedded, lambda: fingerprint(path), label=label, fps=rate)
 
@@ -103,9 +122,17 @@ class EmbeddingStore:
         """Embeddings that were made elsewhere, as `add_video` does. sha256: of the file that they came in."""
         return self._add(source, [(info_of(source), embeddings)], lambda: sha256, label="usual", fps=None)
 
-    def add_parts(self, source: str, parts: Iterable[Embeddings]) -> bool:
-        """Embeddings of a camera, in batches in order of time, as `add_video` does."""
-        return self._add(source, ((info_of(source), part) for part in parts), lambda: None, label="usual", fps=None)
+    def add_parts(self, source: str, parts: Iterable[SeenPart]) -> bool:
+        """What a camera saw, in order of time, as `add_video` does."""
+        return self._add(source, self._of_camera(source, parts), lambda: None, label="usual", fps=None)
+
+    def _of_camera(self, source: str, parts: Iterable[SeenPart]) -> Iterator[tuple[VideoInfo, Embeddings]]:
+        row = len(self)
+        for part in parts:
+            self._walls.append((row, row + len(part.embeddings), part.wall_offset))
+            self._pictures |= {row + index: jpeg for index, jpeg in part.pictures.items()}
+            row += len(part.embeddings)
+            yield info_of(source), part.embeddings
 
     def _add(
         self,
@@ -118,10 +145,14 @@ class EmbeddingStore:
     ) -> bool:
         first, name, added = len(self), display_name(path), 0
         marks = (self._values.tell(), self._cells.tell(), len(self._vectors))
+        if self._album is not None:
+            self._album.begin()
         try:
             for info, embeddings in embedded:
                 name = info.name
                 self._append(embeddings, name)
+                if self._album is not None:
+                    self._album.note(embeddings, first + added)
                 added += len(embeddings)
             if not added:
                 raise too_short(name)
@@ -132,6 +163,10 @@ class EmbeddingStore:
             del self._vectors[marks[2] :], self._times[marks[2] :], self._counts[marks[2] :]
             if not self.videos:
                 self.grid_shape = self._required_shape
+            self._walls = [one for one in self._walls if one[0] < first]
+            self._pictures = {row: jpeg for row, jpeg in self._pictures.items() if row < first}
+            if self._album is not None:
+                self._album.forget(first)
             self.failures.append(Failure(name, error.reason))
             return False
         self.videos.append(EmbeddedVideo(name, path, first, first + added, label, sha256, fps))
@@ -175,6 +210,9 @@ class EmbeddingStore:
         ends = np.concatenate([[0], np.cumsum(counts)])
         columns = self.grid_shape[2] if self.grid_shape else 0
         rows = int(ends[-1])
+        offsets = np.full(len(counts), np.nan)
+        for start, end, offset in self._walls:
+            offsets[start:end] = offset
         values: Any = np.zeros((0, columns), np.float32)
         cells: Any = np.zeros(0, np.int32)
         if rows:  # an empty file cannot be mapped
@@ -188,6 +226,8 @@ class EmbeddingStore:
             values=values,
             cells=cells,
             row_bounds=np.stack([ends[:-1], ends[1:]], axis=1),
+            wall_offsets=offsets,
+            pictures={**self._pictures, **(self._album.pictures if self._album is not None else {})},
         )
 
 
@@ -208,7 +248,8 @@ class StoredEmbeddings:
     """N embeddings for reading. vectors: (N, D). times: (N, 2) start and end in seconds of their video.
 
     values: (rows, d) of the cells that hold something, cells: (rows,) which cell of the flattened grid, row_bounds:
-    (N, 2) where the rows of each embedding begin and end.
+    (N, 2) where the rows of each embedding begin and end. wall_offsets: (N,) from its times to seconds since 1970, nan
+    where that is not known; None: nowhere. pictures: JPEG of some of the embeddings, by position.
     """
 
     videos: tuple[EmbeddedVideo, ...]
@@ -218,6 +259,8 @@ class StoredEmbeddings:
     values: Any
     cells: Any
     row_bounds: Indices
+    wall_offsets: FloatArray | None = None
+    pictures: Mapping[int, bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -259,12 +302,15 @@ class StoredEmbeddings:
             last = first + video.last - video.first
             renumbered.append(replace(video, first=first, last=last))
             first = last
+        place = {int(item): new for new, item in enumerate(items)} if self.pictures else {}
         return replace(
             self,
             videos=tuple(renumbered),
             vectors=self.vectors[items],
             times=self.times[items],
             row_bounds=self.row_bounds[items],
+            wall_offsets=None if self.wall_offsets is None else self.wall_offsets[items],
+            pictures={place[row]: jpeg for row, jpeg in self.pictures.items() if row in place},
         )
 
     def sample_rows(

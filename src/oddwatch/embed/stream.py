@@ -20,12 +20,19 @@ from oddwatch.windows import Window
 
 Progress = Callable[[str, float, float | None], None]
 """(video, seconds done, seconds in all or None): called now and then, from the thread that asked for the work."""
+See = Callable[[Frame], None]
+"""Called with every frame before its embedding is known, perhaps from another thread."""
 
 BATCH_FRAMES = 16
 
 
 def embed_video(
-    path: str, backbone: Backbone, *, fps: float | None = None, progress: Progress | None = None
+    path: str,
+    backbone: Backbone,
+    *,
+    fps: float | None = None,
+    progress: Progress | None = None,
+    see: See | None = None,
 ) -> Iterator[tuple[VideoInfo, Embeddings]]:
     """Embeddings of one video in order of time, in batches; decoding runs ahead in a thread.
 
@@ -36,11 +43,14 @@ def embed_video(
         yield from read_given(path, backbone)
         return
     if isinstance(backbone, ClipBackbone):
-        yield from _embed_clips(path, backbone, fps, progress)
+        yield from _embed_clips(path, backbone, fps, progress, see)
         return
     with open_video(path, fps=fps) as source:
         stream = backbone.stream()
         for frames in _in_batches(prefetch(source, frames=2 * BATCH_FRAMES), BATCH_FRAMES):
+            if see:
+                for frame in frames:
+                    see(frame)
             if (embeddings := stream.push(frames)) is not None:
                 yield source.info, embeddings
             if progress and len(frames) == BATCH_FRAMES:
@@ -50,10 +60,10 @@ def embed_video(
 
 
 def _embed_clips(
-    path: str, backbone: ClipBackbone, fps: float | None, progress: Progress | None
+    path: str, backbone: ClipBackbone, fps: float | None, progress: Progress | None, see: See | None
 ) -> Iterator[tuple[VideoInfo, Embeddings]]:
     backbone.weights_sha256()  # what is missing is said before any work
-    clips = prefetch(clips_of(path, backbone, fps=fps), frames=backbone.batch)
+    clips = prefetch(clips_of(path, backbone, fps=fps, see=see), frames=backbone.batch)
     waiting: list[Window[Pixels]] = []
     info: VideoInfo | None = None
     for info, clip in clips:
@@ -68,16 +78,21 @@ def _embed_clips(
 
 
 def clips_of(
-    path: str, backbone: ClipBackbone, *, fps: float | None = None
+    path: str, backbone: ClipBackbone, *, fps: float | None = None, see: See | None = None
 ) -> Iterator[tuple[VideoInfo, Window[Pixels]]]:
     """The clips of one video as the backbone wants to see them, prepared but not embedded. Raises VideoError."""
     if backbone.window_seconds is None:
         info, clip = sample_video(path, frames=backbone.input.frames, fps=fps)
+        if see:
+            for index, (image, seconds) in enumerate(zip(clip.images, clip.times_seconds, strict=True)):
+                see(Frame(image, float(seconds), index))
         yield info, backbone.whole(clip)
         return
     with open_video(path, fps=fps) as source:
         cutter = backbone.cutter()
         for frame in source:
+            if see:
+                see(frame)
             for window in cutter.push(frame):
                 yield source.info, window
         for window in cutter.close():

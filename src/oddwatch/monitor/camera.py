@@ -17,8 +17,9 @@ from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, U
 from oddwatch.health import Finding, Health
 from oddwatch.monitor.cold_start import Collection, certified, learn
 from oddwatch.monitor.delivery import Delivery
-from oddwatch.monitor.evidence import asked, write_pictures
+from oddwatch.monitor.evidence import asked, write_pictures, write_usual
 from oddwatch.monitor.records import (
+    USUAL,
     CameraStatistics,
     EventRecord,
     EvidenceKind,
@@ -204,6 +205,8 @@ class CameraMonitor:
             if not self._replays_fast:
                 self._lag = self._clocks.monotonic() - frames[-1].time_seconds
         elif self._collection is not None and self._stream is not None and self._lesson is None:
+            for frame in frames if self.plan.learning and self.plan.learning.pictures else ():
+                self._collection.see(frame)
             embeddings = self._stream.push(frames)
             if embeddings is not None and len(embeddings):
                 self._collection.add(embeddings, wall_offset=self._wall_offset)
@@ -244,6 +247,11 @@ class CameraMonitor:
         event, peak, threshold = change.event, change.peak, self._scoring.threshold
         name, detector = self.plan.name, self._scoring.detector
         files, problem = write_pictures(self._sinks, name, uid, peak, box=event.box, threshold=threshold)
+        found = detector.similar(peak.embedding, anomaly_map=peak.anomaly_map, most=len(USUAL))
+        if not change.over:  # written once, when the peak is known: they delay no alert, and none has to go again
+            found = tuple(replace(one, picture=None) for one in found)
+        similar, usual, trouble = write_usual(self._sinks, name, uid, found, masks=self.plan.camera.masks)
+        problem, files = problem or trouble, {**files, **usual}
         reason = {} if event.reason is None else asdict(event.reason)
         before = next((one.record for one in self._told if one.record.uid == uid), None)
         clip: dict[EvidenceKind, str] = {"clip": before.files["clip"]} if before and "clip" in before.files else {}
@@ -261,7 +269,7 @@ class CameraMonitor:
             place=event.place,
             detector=self._version,
             why={**reason, **asked(self._sinks.why, detector, peak.embedding, otherwise={})},
-            similar=tuple(asked(self._sinks.similar, detector, peak.embedding, otherwise=())),
+            similar=similar,
             files={**files, **clip},
             clip_from_wall=before.clip_from_wall if before else None,
             problem=problem or (before.problem if before else ""),
@@ -348,7 +356,8 @@ class CameraMonitor:
         if plan.learning is None:
             raise UsageError(f"{plan.name}: {plan.folder} has no detector: learn one, or say how it is to be learned")
         backbone = plan.learning.detector().backbone
-        self._collection = Collection(plan.folder.with_name(f"{plan.folder.name}.learning"), backbone)
+        folder = plan.folder.with_name(f"{plan.folder.name}.learning")
+        self._collection = Collection(folder, backbone, wanted_seconds=self._wanted_seconds)
         self._stream = self._backbone_stream()
         self._phase = "learning"
         _log.info("%s: learning, %.0f of %.0f s seen", plan.name, self._collection.seconds, self._wanted_seconds)

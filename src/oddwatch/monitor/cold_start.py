@@ -19,17 +19,18 @@ import numpy as np
 
 from oddwatch.backbones import Backbone
 from oddwatch.detector import Detector
-from oddwatch.embed import EmbeddingStore, StoredEmbeddings
+from oddwatch.embed import Album, EmbeddingStore, SeenPart, StoredEmbeddings
 from oddwatch.errors import DetectorError, NotEnoughVideoError
 from oddwatch.files import write_bytes
 from oddwatch.monitor.records import Learning, Readiness
-from oddwatch.types import Embeddings, FloatArray, ScoreTrack, covered_seconds
+from oddwatch.types import Embeddings, FloatArray, Frame, ScoreTrack, covered_seconds
 
 _log = logging.getLogger(__name__)
 _PART_SECONDS = 60.0
 _PIECE_SECONDS = 10.0
 _FAR_OUT = 3.0  # quartile distances above the upper quartile: what Tukey called far out
 _MOST_LEFT_OUT = 0.05
+_PICTURES = 512
 _RATES = (("1/hour", 1.0), ("1/day", 24.0), ("1/week", 168.0))
 
 
@@ -44,12 +45,15 @@ class Collection:
     """Embeddings of one camera that are being collected, in `folder`.
 
     Every start of the process is a session: a recording of its own, because the times of two cannot be compared.
-    Embeddings of another backbone or another picture are refused with a DetectorError.
+    Embeddings of another backbone or another picture are refused with a DetectorError. wanted_seconds: of video in all;
+    pictures are kept so rarely that there are a few hundred.
     """
 
-    def __init__(self, folder: Path, backbone: Backbone) -> None:
+    def __init__(self, folder: Path, backbone: Backbone, *, wanted_seconds: float = 86_400.0) -> None:
         self._folder = folder
         self._waiting: list[Embeddings] = []
+        self._rows = 0
+        self._album = Album(stretch_seconds=max(wanted_seconds / _PICTURES, 0.5))
         self._seconds = 0.0
         self.moments = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,11 +74,17 @@ class Collection:
         """Of video that was seen, gaps left out."""
         return self._seconds
 
+    def see(self, frame: Frame) -> None:
+        """The next frame, of which a small picture may be kept with its embedding."""
+        self._album.see(frame)
+
     def add(self, embeddings: Embeddings, *, wall_offset: float) -> None:
         """Keep what has been seen. wall_offset: from its times to seconds since 1970. Raises OSError, when a part
         cannot be written; what waits for it stays.
         """
         self._waiting.append(embeddings)
+        self._album.note(embeddings, self._rows)
+        self._rows += len(embeddings)
         self._wall = wall_offset
         self._count(embeddings.start_seconds, embeddings.end_seconds)
         if self._waiting[-1].end_seconds[-1] - self._waiting[0].start_seconds[0] >= _PART_SECONDS:
@@ -94,11 +104,15 @@ class Collection:
         if joined.grid is not None:
             held = joined.grid.any(axis=-1)
             arrays |= {"values": joined.grid[held], "held": np.packbits(held), "shape": np.array(joined.grid.shape)}
+        pictures = self._album.pictures
+        arrays |= {f"picture {row}": np.frombuffer(jpeg, np.uint8) for row, jpeg in pictures.items()}
         data = io.BytesIO()
         np.savez(data, **arrays)
         name = f"{self._session:04d}-{joined.start_seconds[0]:017.3f}.npz"
         write_bytes(self._folder / name, data.getvalue())
         self._waiting.clear()
+        self._album.take()
+        self._rows = 0
 
     def _parts(self) -> list[_Part]:
         found = []
@@ -107,8 +121,8 @@ class Collection:
             found.append(_Part(int(session), float(first), path))
         return found
 
-    def sessions(self) -> Iterator[tuple[str, Iterator[tuple[Embeddings, float]]]]:
-        """(name, parts with their wall offsets) of each, in order."""
+    def sessions(self) -> Iterator[tuple[str, Iterator[SeenPart]]]:
+        """(name, parts) of each, in order."""
         for session, parts in groupby(self._parts(), key=lambda part: part.session):
             yield f"session {session + 1}", (_read(part.path) for part in parts)
 
@@ -117,7 +131,7 @@ class Collection:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _read(path: Path) -> tuple[Embeddings, float]:
+def _read(path: Path) -> SeenPart:
     with np.load(path) as arrays:
         grid = None
         if "shape" in arrays:
@@ -125,7 +139,10 @@ def _read(path: Path) -> tuple[Embeddings, float]:
             grid = np.zeros(shape, np.float32)
             held = np.unpackbits(arrays["held"], count=int(np.prod(shape[:3]))).reshape(shape[:3]).astype(bool)
             grid[held] = arrays["values"]
-        return Embeddings(arrays["vector"], grid, arrays["start"], arrays["end"]), float(arrays["wall_offset"])
+        embeddings = Embeddings(arrays["vector"], grid, arrays["start"], arrays["end"])
+        named = [(name, name.partition("picture ")[2]) for name in arrays.files]
+        pictures = {int(row): arrays[name].tobytes() for name, row in named if row}
+        return SeenPart(embeddings, float(arrays["wall_offset"]), pictures)
 
 
 def certified(seconds: float) -> str:
@@ -181,7 +198,7 @@ def _fit(
     with EmbeddingStore(keep_grids=detector.on == "grid") as store:
         for name, parts in collection.sessions():
             skipped = [(start, end) for session, start, end in left_out if session == name]
-            store.add_parts(name, (kept for part, _ in parts if len(kept := _without(part, skipped))))
+            store.add_parts(name, (kept for part in parts if len((kept := _without(part, skipped)).embeddings)))
         for failure in store.failures:
             _log.warning("left out of learning: %s", failure)
         if not store.videos:
@@ -190,14 +207,18 @@ def _fit(
         return detector.fit(stored, progress=progress)
 
 
-def _without(part: Embeddings, skipped: Sequence[tuple[float, float]]) -> Embeddings:
-    keep = np.ones(len(part), dtype=bool)
+def _without(part: SeenPart, skipped: Sequence[tuple[float, float]]) -> SeenPart:
+    seen = part.embeddings
+    keep = np.ones(len(seen), dtype=bool)
     for start, end in skipped:
-        keep &= (part.end_seconds <= start) | (part.start_seconds >= end)
+        keep &= (seen.end_seconds <= start) | (seen.start_seconds >= end)
     if keep.all():
         return part
-    grid = None if part.grid is None else part.grid[keep]
-    return Embeddings(part.vector[keep], grid, part.start_seconds[keep], part.end_seconds[keep])
+    grid = None if seen.grid is None else seen.grid[keep]
+    kept = Embeddings(seen.vector[keep], grid, seen.start_seconds[keep], seen.end_seconds[keep])
+    place = np.cumsum(keep) - 1
+    pictures = {int(place[row]): jpeg for row, jpeg in part.pictures.items() if keep[row]}
+    return SeenPart(kept, part.wall_offset, pictures)
 
 
 def _far_out(tracks: Sequence[ScoreTrack]) -> tuple[Stretch, ...]:
@@ -216,7 +237,7 @@ def _far_out(tracks: Sequence[ScoreTrack]) -> tuple[Stretch, ...]:
 
 
 def _wall_times(collection: Collection, left_out: Sequence[Stretch]) -> Iterator[tuple[float, float]]:
-    offsets = {name: next(offset for _, offset in parts) for name, parts in collection.sessions()}
+    offsets = {name: next(parts).wall_offset for name, parts in collection.sessions()}
     for session, start, end in left_out:
         yield start + offsets[session], end + offsets[session]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +16,16 @@ from oddwatch.types import Box, Embeddings, FloatArray, Image
 from oddwatch.video import CameraCounts, CameraOptions, Unobserved
 
 Phase = Literal["waiting", "learning", "armed", "blind", "stopped"]
-EvidenceKind = Literal["clip", "thumbnail", "heatmap"]
+EvidenceKind = Literal["clip", "thumbnail", "heatmap", "usual-1", "usual-2", "usual-3"]
+USUAL: tuple[EvidenceKind, ...] = ("usual-1", "usual-2", "usual-3")
+"""Pictures of usual moments that are most like an event."""
 Polygon = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
 class Learning:
     """How a camera learns its own detector. seconds: of video that it sees before. trim: whether what stands out far
-    from all else of that time is left out.
+    from all else of that time is left out. pictures: keep small ones of usual moments.
     """
 
     seconds: float = 86_400.0
@@ -32,6 +34,7 @@ class Learning:
     scorer: str = "auto"
     budget: str = "2/day"
     trim: bool = True
+    pictures: bool = True
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -82,16 +85,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class SimilarMoment:
-    """A usual moment that resembles what was seen: of which recording, and when in it."""
+    """A usual moment that resembles what was seen: of which recording, and when in it. distance: how unlike it is, in
+    standard deviations of usual video. thumbnail: which of the event's files shows it; None when no picture was at hand
+    while it was learned, and while the event lasts.
+    """
 
     source: str
     seconds: float
+    at_wall: float | None = None
+    distance: float = 0.0
+    thumbnail: EvidenceKind | None = None
 
 
 @dataclass(frozen=True)
 class EventRecord:
     """An unusual event. state: `open` when it is told first, `closed` when it is over and its evidence is complete; the
-    uid is the same. why: which parts of the description are unusual, JSON types. files: paths of the evidence that is
+    uid is the same. why: which parts of the description are unusual, JSON types. similar: the usual moments that are
+    most like its peak, three at most. files: paths of the evidence that is
     there. clip_from_wall: when the clip begins. problem: why evidence is missing, empty when none is.
     """
 
@@ -181,7 +191,7 @@ class Sinks:
 
     evidence_path: (camera, uid, kind) -> where to write it; its folder exists; raises OSError where nothing can be
     written. heat: (picture, anomaly map, threshold) -> picture. box: draws a box into a picture. why: what else the
-    detector can say of an embedding. similar: the usual moments that are most like it.
+    detector can say of an embedding.
     """
 
     event: Callable[[EventRecord], None]
@@ -192,7 +202,6 @@ class Sinks:
     heat: Callable[[Image, FloatArray, float], Image] | None = None
     box: Callable[[Image, Box], None] | None = None
     why: Callable[[Detector, Embeddings], Mapping[str, Any]] | None = None
-    similar: Callable[[Detector, Embeddings], Sequence[SimilarMoment]] | None = None
 
 
 def new_uid() -> str:

@@ -87,6 +87,7 @@ def event_data(event: StoredEvent) -> dict[str, Any]:
         "place": event.place,
         "box": None if event.box is None else list(event.box),
         "why": event.why,
+        "similar": list(event.similar),
         "detector": event.detector,
         "state": event.state,
         "label": event.label,

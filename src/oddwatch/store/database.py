@@ -23,7 +23,7 @@ from oddwatch.store import tables
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-VERSION = "1"
+VERSION = "2"
 """The newest of `versions/`."""
 _FILE = "oddwatch.sqlite"
 _BUSY_SECONDS = 5

@@ -73,6 +73,7 @@ class Events:
                 place=event.place,
                 why=event.why,
                 detector=event.detector,
+                similar=list(event.similar),
                 state="open",
                 note="",
             )
@@ -96,11 +97,14 @@ class Events:
         box: Box | None = None,
         place: str | None = None,
         why: dict[str, Any] | None = None,
+        similar: Sequence[dict[str, Any]] | None = None,
         closed: bool = False,
     ) -> None:
         """What is known by now of an event that lasts; `closed`: it is over. Raises StoreError, LockLostError."""
         given = {"peak": peak, "score": score, "p_value": p_value, "box": _box_json(box), "place": place, "why": why}
         values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if similar is not None:
+            values["similar"] = list(similar)
         values["end"] = end
         if closed:
             values["state"] = "closed"
@@ -333,9 +337,10 @@ def _box_json(box: Box | None) -> list[float] | None:
 
 def _event(row: RowMapping, files: Sequence[Evidence]) -> StoredEvent:
     box = row["box"]
-    left_out = ("camera_id", "labelled_at", "box")
+    left_out = ("camera_id", "labelled_at", "box", "similar")
     values = {name: value for name, value in row.items() if name not in left_out}
-    return StoredEvent(**values, box=None if box is None else tuple(box), evidence=tuple(files))
+    similar, box = tuple(row["similar"] or ()), None if box is None else tuple(box)
+    return StoredEvent(**values, box=box, similar=similar, evidence=tuple(files))
 
 
 def _no_event(event: int) -> StoreError:

@@ -34,8 +34,9 @@ class NewEvent:
     """Something unusual that a camera saw, as it is first known.
 
     end: as far as is known. peak: when score, the highest, was reached. box: fractions of the picture. why: attribute,
-    level and says of a `Reason`, and problem, why evidence is missing: as much as there is. detector: its version. uid:
-    makes recording it twice the same as once.
+    level and says of a `Reason`, and problem, why evidence is missing: as much as there is. detector: its version.
+    similar: usual moments that are most like it, JSON types: source, seconds, at, distance, thumbnail (the kind of its
+    evidence, or None). uid: makes recording it twice the same as once.
     """
 
     camera: str
@@ -49,6 +50,7 @@ class NewEvent:
     why: dict[str, Any] = field(default_factory=dict)
     detector: str | None = None
     uid: str = field(default_factory=new_uid)
+    similar: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         _aware(self, "start", "end", "peak")
@@ -58,7 +60,9 @@ class NewEvent:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A file that shows an event. kind: `clip`, `thumbnail`, `heatmap`... path: relative to the store's folder."""
+    """A file that shows an event. kind: `clip`, `thumbnail`, `heatmap`, `usual-1`... path: relative to the store's
+    folder.
+    """
 
     kind: str
     path: str
@@ -87,6 +91,7 @@ class StoredEvent:
     state: str
     label: Label | None
     note: str
+    similar: tuple[dict[str, Any], ...] = ()
     evidence: tuple[Evidence, ...] = ()
 
     @property

@@ -106,6 +106,7 @@ events = _table(
     Column("label", String(16)),
     Column("note", Text, nullable=False),
     Column("labelled_at", UtcTime),
+    Column("similar", JSON(none_as_null=True)),
     Index(None, "camera_id", "start"),
     Index(None, "start"),
 )
