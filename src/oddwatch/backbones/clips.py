@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +39,8 @@ class ClipBackbone(Backbone):
 
     input: ClipInput
     speed_options: tuple[str, ...] = ("batch",)
+    heavy = False
+    """Whether cameras better share one network than have one each."""
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ class ClipBackbone(Backbone):
         }
 
     def stream(self) -> EmbeddingStream:
-        return _ClipStream(self)
+        return ClipStream(self, self.embed_windows)
 
     def cutter(self) -> ClipCutter:
         """What cuts ONE stream of video into prepared clips. Raises UsageError when a clip is a whole video."""
@@ -129,9 +131,11 @@ class ClipCutter:
         return self._windows.close()
 
 
-class _ClipStream(EmbeddingStream):
-    def __init__(self, backbone: ClipBackbone) -> None:
-        self._backbone, self._cutter = backbone, backbone.cutter()
+class ClipStream(EmbeddingStream):
+    """Cuts one stream of video into clips, which `embed` turns into embeddings."""
+
+    def __init__(self, backbone: ClipBackbone, embed: Callable[[Sequence[Window[Pixels]]], Embeddings]) -> None:
+        self._embed, self._cutter = embed, backbone.cutter()
 
     def push(self, frames: Sequence[Frame]) -> Embeddings | None:
         return self._embedded([window for frame in frames for window in self._cutter.push(frame)])
@@ -140,4 +144,4 @@ class _ClipStream(EmbeddingStream):
         return self._embedded(self._cutter.close())
 
     def _embedded(self, windows: Sequence[Window[Pixels]]) -> Embeddings | None:
-        return self._backbone.embed_windows(windows) if windows else None
+        return self._embed(windows) if windows else None

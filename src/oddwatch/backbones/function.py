@@ -28,6 +28,7 @@ class FunctionBackbone(ClipBackbone):
     grids (N, Gh, Gw, d): anything that numpy takes for an array of numbers, all finite, D and d always the same.
     """
 
+    heavy = True
     function: ClassVar[Function]
     code_sha256: ClassVar[str]
 

@@ -39,6 +39,7 @@ class PretrainedBackbone(ClipBackbone):
     the library's own constructor of the network, such as smaller sizes for tests. Other options: see `ClipBackbone`.
     """
 
+    heavy = True
     # `weights_sha256` stands for three of them.
     speed_options = (*ClipBackbone.speed_options, "weights", "seed", "quantized", "threads")
 

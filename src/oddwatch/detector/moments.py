@@ -102,7 +102,7 @@ class Moments:
         some = rows if len(rows) <= _ROWS else np.sort(rng.choice(rows, _ROWS, replace=False))
         sample = np.asarray(raw[some] if len(some) else np.zeros((1, columns)), dtype=np.float32)
         normaliser = Normaliser.of(sample, how)
-        basis = None if shape is None else _basis(normaliser(sample))
+        basis = None if shape is None else _basis(normaliser(sample), rng)
         parts = [
             _standardised(raw[rows[i : i + _ROWS]], normaliser, basis).astype(np.float16)
             for i in range(0, len(rows), _ROWS)
@@ -243,13 +243,17 @@ def _folded(vectors: FloatArray) -> Rows:
     return np.asarray(np.add.reduceat(rows, edges[:-1], axis=1) / np.diff(edges), dtype=np.float32)
 
 
-def _basis(rows: Rows) -> Rows | None:
-    """(d, 32) the directions in which standardised rows (n, d) differ most; None for no more columns than that."""
+def _basis(rows: Rows, rng: np.random.Generator) -> Rows | None:
+    """(d, 32) the directions in which standardised rows (n, d) differ most, nearly (a randomised range finder; Halko,
+    Martinsson and Tropp, 2011); None for no more columns than that.
+    """
     if rows.shape[1] <= _COLUMNS:
         return None
     centred = rows - rows.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred / len(rows))
-    return np.asarray(directions[:, ::-1][:, :_COLUMNS], dtype=np.float32)
+    sketch = rng.normal(size=(rows.shape[1], _COLUMNS)).astype(np.float32)
+    for _ in range(3):
+        sketch, _ = np.linalg.qr(centred.T @ (centred @ sketch))
+    return np.ascontiguousarray(sketch, dtype=np.float32)
 
 
 def _standardised(rows: FloatArray, normaliser: Normaliser, basis: Rows | None) -> Rows:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from oddwatch.errors import OddwatchError, UsageError
+from oddwatch.monitor.batching import Networks
 from oddwatch.monitor.camera import CameraMonitor, detector_version
 from oddwatch.monitor.delivery import Delivery
 from oddwatch.monitor.records import (
@@ -57,6 +58,7 @@ class Supervisor:
     def __init__(self, plans: Iterable[Plan], sinks: Sinks) -> None:
         self._sinks = sinks
         self._delivery = Delivery()
+        self._networks = Networks()
         self._keepers: dict[str, _Keeper] = {}
         for plan in plans:
             self.add(plan)
@@ -73,7 +75,7 @@ class Supervisor:
         """One more camera. Raises UsageError for a name that is taken."""
         if plan.name in self._keepers:
             raise UsageError(f"two cameras are called {plan.name!r}: give each a name of its own")
-        self._keepers[plan.name] = keeper = _Keeper(plan, self._sinks, self._delivery)
+        self._keepers[plan.name] = keeper = _Keeper(plan, self._sinks, self._delivery, self._networks)
         if start:
             keeper.start()
 
@@ -128,9 +130,9 @@ class Supervisor:
 class _Keeper:
     """Keeps one camera watched."""
 
-    def __init__(self, plan: Plan, sinks: Sinks, delivery: Delivery) -> None:
-        self.plan, self._sinks, self._delivery = plan, sinks, delivery
-        self.monitor = CameraMonitor(plan, sinks, delivery)
+    def __init__(self, plan: Plan, sinks: Sinks, delivery: Delivery, networks: Networks) -> None:
+        self.plan, self._sinks, self._delivery, self._networks = plan, sinks, delivery, networks
+        self.monitor = self._new_monitor()
         self.over = False
         self._failures = 0
         self._stopped = threading.Event()
@@ -166,4 +168,7 @@ class _Keeper:
             if self._stopped.wait(pause):
                 return
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            self.monitor = CameraMonitor(self.plan, self._sinks, self._delivery)
+            self.monitor = self._new_monitor()
+
+    def _new_monitor(self) -> CameraMonitor:
+        return CameraMonitor(self.plan, self._sinks, self._delivery, networks=self._networks)

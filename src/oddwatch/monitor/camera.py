@@ -15,6 +15,7 @@ from oddwatch.backbones import EmbeddingStream
 from oddwatch.detector import Detector
 from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, UsageError
 from oddwatch.health import Finding, Health
+from oddwatch.monitor.batching import Networks
 from oddwatch.monitor.cold_start import Collection, certified, learn
 from oddwatch.monitor.delivery import Delivery
 from oddwatch.monitor.evidence import asked, write_pictures, write_usual
@@ -78,12 +79,21 @@ class _Told:
 
 class CameraMonitor:
     """Watches one camera until `stop`, or until a replay is over. `run` it in a thread of its own; it raises what the
-    camera, the detector or the learning cannot go on from.
+    camera, the detector or the learning cannot go on from. networks: those that it shares with other cameras.
     """
 
-    def __init__(self, plan: Plan, sinks: Sinks, delivery: Delivery, *, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        sinks: Sinks,
+        delivery: Delivery,
+        *,
+        clocks: Clocks | None = None,
+        networks: Networks | None = None,
+    ) -> None:
         self.plan, self._sinks, self._delivery = plan, sinks, delivery
         self._clocks = clocks or Clocks()
+        self._networks = networks or Networks()
         self._stopped = threading.Event()
         self._health = Health(plan.patience)
         self._phase: Phase = "waiting"
@@ -364,11 +374,11 @@ class CameraMonitor:
 
     def _backbone_stream(self) -> EmbeddingStream:
         assert self.plan.learning is not None
-        return self.plan.learning.detector().backbone.stream()
+        return self._networks.stream(self.plan.learning.detector().backbone)
 
     def _arm(self, detector: Detector) -> None:
         grouping = self.plan.grouping or replace(detector.grouping, cooldown_seconds=self.plan.cooldown_seconds)
-        self._scoring = Scoring(detector, grouping, zones=self.plan.zones)
+        self._scoring = Scoring(detector, grouping, zones=self.plan.zones, networks=self._networks)
         self._version = detector_version(self.plan.folder)
         self._collection = self._stream = None
         self._phase = "armed"

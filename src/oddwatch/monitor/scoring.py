@@ -15,6 +15,7 @@ from oddwatch.detector import Detector
 from oddwatch.detector.learning import peak_boxes
 from oddwatch.errors import UsageError
 from oddwatch.grouping import EventGrouper, Grouping
+from oddwatch.monitor.batching import Networks
 from oddwatch.monitor.records import Polygon
 from oddwatch.types import Embeddings, Event, FloatArray, Frame, Image, ScoreTrack
 
@@ -41,18 +42,27 @@ class Change:
 
 
 class Scoring:
-    """The state of one camera's scoring. zones: polygons; what lies outside of all of them does not count.
+    """The state of one camera's scoring. zones: polygons; what lies outside of all of them does not count. networks:
+    those that it shares with other cameras.
 
     Raises UsageError for zones with a detector that does not localise.
     """
 
-    def __init__(self, detector: Detector, grouping: Grouping, *, zones: Sequence[Polygon] = ()) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        grouping: Grouping,
+        *,
+        zones: Sequence[Polygon] = (),
+        networks: Networks | None = None,
+    ) -> None:
         self.detector, self._grouping = detector, grouping
         self.threshold = detector.threshold.value
         self.scores: deque[float] = deque(maxlen=_REMEMBERED)
         self.seconds_per_frame: deque[float] = deque(maxlen=_REMEMBERED)
         self.scored = 0
-        self._stream = detector.backbone.stream()
+        self._networks = networks or Networks()
+        self._stream = self._networks.stream(detector.backbone)
         self._grouper = EventGrouper(self.threshold, grouping)
         self._peak: Peak | None = None
         self._peak_score = 0.0
@@ -84,7 +94,7 @@ class Scoring:
     def interrupt(self) -> list[Change]:
         """Nothing is seen from here on for a while: what is going on is over, what was carried on is forgotten."""
         ended = self._grouper.close()
-        self._stream = self.detector.backbone.stream()
+        self._stream = self._networks.stream(self.detector.backbone)
         return self._over(ended)
 
     def within_zones(self, track: ScoreTrack) -> ScoreTrack:
