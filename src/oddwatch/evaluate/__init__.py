@@ -56,7 +56,7 @@ def evaluate(
     if not described:
         raise OddwatchError(f"{dataset.name}: no test video to score: {_reasons(broken)}")
     grids = any(d.on == "grid" for d in (detector, *others))
-    with EmbeddingStore(keep_grids=grids) as usual_store:
+    with EmbeddingStore(keep_grids=grids, pictures=True) as usual_store:
         if not learned:
             for sample in dataset.split("train"):
                 usual_store.add_video(
