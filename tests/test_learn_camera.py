@@ -42,6 +42,7 @@ def test_what_contradicts_itself_is_refused(arguments: list[str], says: str) -> 
 def test_a_camera_is_learned_by_hand_in_two_goes(tmp_path: Path) -> None:
     video = write(tmp_path / "usual.mp4", 8.0, seed=1)
     arguments = ["learn", "--camera", str(video), "--minutes", "0.15", "--scorer", "gaussian", "-o", "new", "--json"]
+    arguments += ["--no-pictures"]
     first = CliRunner().invoke(app, arguments)
     assert isinstance(first.exception, OddwatchError | SystemExit)
     assert Path("new.learning").is_dir()
@@ -51,4 +52,7 @@ def test_a_camera_is_learned_by_hand_in_two_goes(tmp_path: Path) -> None:
     assert told["seconds"] >= 9
     assert told["certified"] == "none yet"
     assert not Path("new.learning").exists()
-    assert Detector.load("new").calibrated
+    detector = Detector.load("new")
+    assert detector.calibrated
+    assert len(detector.moments) > 5
+    assert detector.moments.pictured == 0
