@@ -18,6 +18,8 @@ from receivers import free_port, receiver, until
 from small_videos import write
 from watch_command import SECRETS, get, metric, site_file, watching
 
+from oddwatch.cli.watching import Watch
+from oddwatch.config.site import read_site
 from oddwatch.detector import Detector
 from oddwatch.store import Store
 from oddwatch.video import open_video
@@ -124,6 +126,20 @@ def test_a_site_is_changed_while_it_is_watched(videos: Path, tmp_path: Path) -> 
     assert (code, took < 10) == (130, True), watch.log
     with Store(tmp_path / "kept") as store:
         assert store.coverage.last("yard") is not None
+
+
+@pytest.mark.slow
+def test_a_camera_is_scored_by_one_thread(videos: Path, tmp_path: Path) -> None:
+    door = {"name": "door", "url": str(videos / "odd.mp4"), "detector": str(videos / "detector")}
+    site = read_site(site_file(tmp_path, "http://127.0.0.1:9/", door), environment=SECRETS)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        with Watch(site):
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
 
 
 @pytest.mark.slow
