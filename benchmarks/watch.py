@@ -45,6 +45,7 @@ from oddwatch.video import CameraOptions
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from camera_servers import RtspServer, have_rtsp_server
+from process_tree import TICKS, cpu_seconds, memory_mib, processes
 
 _FILMED_SECONDS = 60.0
 _SIZE_PX = (640, 360)
@@ -53,43 +54,14 @@ _EVENTS = ("cyclist", "runner", "cart")
 _LOOK_SECONDS = 0.25
 _MOTION_START_SECONDS = 10.0
 CORES = len(os.sched_getaffinity(0))
-_TICKS = os.sysconf("SC_CLK_TCK")
 _COLUMNS = "quality cameras frames/s dropped lag alerts alert core MiB more others"
 HEAD = f"| {_COLUMNS.replace(' ', ' | ')} |"
 
 
-def processes(root: int, *, without: int = 0) -> list[int]:
-    """A process and all that it started, but for one of them and all that that one started."""
-    found = [root]
-    for pid in found:
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += [child for child in map(int, task.read_text().split()) if child != without]
-    return found
-
-
-def cpu_seconds(pids: list[int]) -> float:
-    """Of all of them so far."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
-
-
-def memory_mib(pids: list[int]) -> float:
-    """Proportional set size."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total / 1024
-
-
 def busy_seconds() -> float:
-    """Of all cores of the machine, by whatever it is."""
+    """Of all cores of the machine so far, by whatever it is."""
     fields = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]))
-    return (sum(fields[:3]) + sum(fields[5:8])) / _TICKS
+    return (sum(fields[:3]) + sum(fields[5:8])) / TICKS
 
 
 @dataclass
