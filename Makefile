@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo experiment test test-all lint format docs clean
+.PHONY: help install demo experiment test test-all soak lint format docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ test: $(STAMP) ## Run the default tests, on all cores
 
 test-all: $(STAMP) ## Run the tests that `make test` leaves out (slow, service); a skip is a failure
 	$(BIN)/python -m pytest -m "slow or service" --no-skips --numprocesses auto --dist loadfile $(ARGS)
+
+soak: $(STAMP) ## Watch eight cameras for two hours (ODDWATCH_SOAK_SECONDS=300 for five minutes)
+	$(BIN)/python -m pytest -m soak --no-skips $(ARGS)
 
 lint: $(STAMP) ## Check style, format and types
 	$(BIN)/python -m ruff check

@@ -50,6 +50,12 @@ class RtspServer:
     def url(self, name: str, *, port: int | None = None, login: str = "") -> str:
         return f"rtsp://{login}127.0.0.1:{port or self.port}/{name}"
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Self:
         self._process = subprocess.Popen(
             [SYSTEM_PYTHON, str(SERVER), str(self.port), *self._arguments],

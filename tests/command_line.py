@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer.main
+from typer.core import TyperGroup
 
 from oddwatch.cli import app
 
@@ -24,6 +26,15 @@ class Ran:
     code: int
     out: str
     err: str
+
+
+def parse(arguments: Sequence[str]) -> None:
+    """Parse a command line as `oddwatch` does, without doing what it asks. Raises what the parser raises."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for command in group.commands.values():
+        command.callback = None
+    group.main(list(arguments), standalone_mode=False)
 
 
 class Runner:

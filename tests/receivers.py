@@ -155,7 +155,7 @@ class Broker:
     """A Mosquitto of one's own. user, password: what it asks for."""
 
     def __init__(self, folder: Path, *, user: str | None = None, password: str | None = None) -> None:
-        self.port = free_port()
+        self.port, self.user, self.password = free_port(), user, password
         lines = [f"listener {self.port} 127.0.0.1", "persistence false"]
         if user is None:
             lines.append("allow_anonymous true")
@@ -185,6 +185,29 @@ class Broker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def heard(self) -> Iterator[dict[str, list[tuple[bytes, bool]]]]:
+        """topic -> (payload, whether it was kept by the broker) of everything, while the block lasts."""
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        heard: dict[str, list[tuple[bytes, bool]]] = {}
+        ready = threading.Event()
+        client = Client(CallbackAPIVersion.VERSION2)
+        client.username_pw_set(self.user, self.password)
+        client.on_message = lambda c, d, m: heard.setdefault(m.topic, []).append((bytes(m.payload), m.retain))
+        client.on_subscribe = lambda *_: ready.set()
+        client.on_connect = lambda c, *_: c.subscribe("#", qos=1)
+        client.reconnect_delay_set(1, 1)
+        client.connect("127.0.0.1", self.port)
+        client.loop_start()
+        assert ready.wait(5)
+        try:
+            yield heard
+        finally:
+            client.disconnect()
+            client.loop_stop()
 
 
 def _program(name: str) -> str:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import typer.main
-from typer.core import TyperGroup
+from command_line import parse
 from typer.testing import CliRunner
 
 import cli_docs
@@ -68,15 +67,6 @@ def blocks(page: Path, text: str) -> Iterator[Block]:
 
 ALL_BLOCKS = [block for page in PAGES for block in blocks(page, page.read_text(encoding="utf-8"))]
 SHELL_BLOCKS = [block for block in ALL_BLOCKS if block.language in ("bash", "sh", "console")]
-
-
-def parse(arguments: Sequence[str]) -> None:
-    """Parse a command line as `oddwatch` does, without doing what it asks. Raises what the parser raises."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)
-    for command in group.commands.values():
-        command.callback = None
-    group.main(list(arguments), standalone_mode=False)
 
 
 def test_readme_has_examples_that_run() -> None:
