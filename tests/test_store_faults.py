@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from command_line import SOURCE
 from receivers import Postgres, Receiver, kill, receiver, until
+from sqlalchemy import text
 
 from oddwatch.errors import LockedError, LockLostError
 from oddwatch.store import Store, tables
@@ -298,6 +299,10 @@ def test_a_killed_process_leaves_no_lock_with_postgresql(postgres: Postgres, sta
         with pytest.raises(LockedError, match=rf"camera:yard is written by .*, process {process.process.pid} already"):
             store.lock("camera:yard", at=NOW)
         many = [store.lock(f"camera:c{number}", at=NOW) for number in range(20)]  # more than a pool has connections
+        for engine in (store._database.engine, store._database.holding_engine):
+            with engine.connect() as connection:  # the server notices within 11 s that a machine is gone
+                kept = [connection.execute(text(f"SHOW tcp_keepalives_{name}")).scalar() for name in ("idle", "count")]
+                assert kept == ["5", "3"]
         for lock in many:
             lock.release()
         kill(process.process)
