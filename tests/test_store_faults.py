@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -44,6 +45,10 @@ class Watched:
     def printed(self) -> list[str]:
         """The uids of what it has committed."""
         return re.findall("^[0-9a-f]{32}$", self._log.read_text(), re.MULTILINE)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
 
     def finish(self, seconds: float = 30) -> list[str]:
         """Wait for its end: what it has committed."""
@@ -315,6 +320,23 @@ def test_a_killed_process_leaves_no_lock_with_postgresql(postgres: Postgres, sta
             return True
 
         until(free, 5)
+
+
+@pytest.mark.service
+def test_a_process_that_hangs_is_succeeded(postgres: Postgres, start: Start, tmp_path: Path) -> None:
+    database = postgres.database("hangs")
+    process = start(tmp_path / "one", "--database", database)
+    until(process.printed)
+    process.process.send_signal(signal.SIGSTOP)  # now and then in the middle of a transaction
+    with Store(tmp_path / "two", database=database) as store:
+        with pytest.raises(LockedError):
+            store.lock("camera:yard", at=NOW)
+        with store.lock("camera:yard", at=NOW, successor=True):
+            events = store.events.find()
+            process.process.send_signal(signal.SIGCONT)
+            assert process.process.wait(30) == 1
+            assert store.events.find() == events
+    assert "this one writes no more" in process.log
 
 
 @pytest.mark.service

@@ -245,12 +245,11 @@ class Placed:
 
 
 class _Logged(io.TextIOBase):
-    """Lines that are printed become warnings of a log."""
+    """The first line of what is printed at once becomes a warning of a log: further ones are the innards of Ray."""
 
     def write(self, text: str) -> int:
-        for line in _COLOR.sub("", text).splitlines():
-            if line.strip():
-                _log.warning("Ray: %s", line.strip())
+        if said := _COLOR.sub("", text).strip():
+            _log.warning("Ray: %s", said.splitlines()[0])
         return len(text)
 
 

@@ -87,10 +87,12 @@ class Cameras(ABC):
 
 
 class LocalCameras(Cameras):
-    """Cameras that this process watches. wake: what is called when there is something to send."""
+    """Cameras that this process watches. wake: what is called when there is something to send. successor: of a process
+    that is lost, see `Store.lock`.
+    """
 
-    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, store: Store, wake: Callable[[], None], *, successor: bool = False) -> None:
+        self._store, self._successor = store, successor
         self.recorder = Recorder(store, wake)
         self._supervisor = Supervisor((), self.recorder.sinks())
         self._left: set[str] = set()
@@ -108,7 +110,7 @@ class LocalCameras(Cameras):
                 self._end(plan.name)
             watched.plan, watched.events, watched.health = plan, told.events, told.health
             return
-        lock, found = self._store.lock_camera(plan.name, at=now())
+        lock, found = self._store.lock_camera(plan.name, at=now(), successor=self._successor)
         if found != Recovered():
             _log.warning("%s: after the last end: %s", plan.name, found)
         self.recorder.cameras[plan.name] = Watched(plan, lock, told.events, told.health, now())

@@ -31,11 +31,13 @@ _CPUS = 0.1
 _ASK_SECONDS = 1.0
 _ANSWER_SECONDS = 10.0
 _BEGIN_SECONDS = 60.0
-_TROUBLE_SECONDS = 20.0
-"""For so long a camera may not begin at the start: a lock of a process that was killed goes within that time."""
+_TROUBLE_SECONDS = 40.0
+"""For so long a camera may not begin at the start: a process of before that is cut off has let go of it by then."""
 _END_SECONDS = 15.0
 _NOTE_SECONDS = 10.0
 _AGAIN_SECONDS = 1.0
+_FORGOTTEN_SECONDS = 30.0
+"""A process that nobody asks for so long ends itself: its machine was cut off, or the one that asks is gone."""
 _MOST_LINES = 1000
 BEGINS = "it begins"
 LOST = "its machine or its process was lost"
@@ -93,7 +95,9 @@ class Post:
     """
 
     def __init__(self, plan: Plan, folder: Path, database: str, mark: str, before: int) -> None:
-        self._plan, self._folder, self._database, self._mark, self._before = plan, folder, database, mark, before
+        self._plan, self._folder, self._database, self._mark = plan, folder, database, mark
+        self._successor, self._again = before > 0, before > 0
+        self._asked_at = time.monotonic()
         self._orders: Orders | None = None
         self._cameras: LocalCameras | None = None
         self._problem = BEGINS
@@ -104,6 +108,7 @@ class Post:
 
     def report(self, orders: Orders) -> Report:
         """How it goes. Comes back at once; what is ordered is done soon."""
+        self._asked_at = time.monotonic()
         if orders != self._orders:
             self._orders = orders
             self._changed.set()
@@ -129,7 +134,7 @@ class Post:
         )
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping and not self._forgotten:
             try:
                 self._watch()
             except OddwatchError as error:
@@ -140,25 +145,30 @@ class Post:
             self._changed.clear()
             if not self._stopping:
                 self._changed.wait(_AGAIN_SECONDS)
+        if not self._stopping:
+            os._exit(1)  # cut off: Ray has begun another one long ago, or does now
+
+    @property
+    def _forgotten(self) -> bool:
+        """Whether nobody asks any more."""
+        return time.monotonic() - self._asked_at > _FORGOTTEN_SECONDS
 
     def _watch(self) -> None:
         """Until the end. Raises OddwatchError, for what may pass, and when another process took over."""
-        while self._orders is None:
-            self._changed.wait()
-            if self._stopping:
-                return
+        if self._orders is None:
+            return
         if not (self._folder / self._mark).is_file():
             raise StoreError(
                 f"storage.folder {self._folder} is not the same on {socket.gethostname()}: it has to be one that all "
                 f"machines see, at the same path"
             )
         with Store(self._folder, database=self._database, create=False) as store:
-            cameras = LocalCameras(store, lambda: None)
+            cameras = LocalCameras(store, lambda: None, successor=self._successor)
             try:
                 cameras.take(self._plan, self._orders.told)
-                if self._before:
+                if self._again:
                     cameras.note_lost(self._plan.name, LOST)
-                self._before += 1
+                self._successor, self._again = False, True
                 self._cameras, self._problem = cameras, ""
                 self._obey(cameras)
             finally:
@@ -168,7 +178,7 @@ class Post:
     def _obey(self, cameras: LocalCameras) -> None:
         note_at = time.monotonic() + _NOTE_SECONDS
         done: Orders | None = None
-        while not self._stopping:
+        while not self._stopping and not self._forgotten:
             self._changed.clear()
             orders = self._orders
             assert orders is not None

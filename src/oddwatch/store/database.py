@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +233,8 @@ def _postgres_ways(engine: Engine) -> None:
         with connection.cursor() as cursor:
             for name, value in _KEEPALIVES.items():
                 cursor.execute(f"SET tcp_keepalives_{name} = {value}")
+            process = f"oddwatch {socket.gethostname()[:40]} {os.getpid()}"
+            cursor.execute("SELECT set_config('application_name', %s, false)", [process])
         connection.commit()
 
 
