@@ -4,6 +4,7 @@ objects live in processes of its machines.
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import os
@@ -37,7 +38,7 @@ def ray_map(
     there on every machine. Results of one call stay together and in order. What a lost process was working on is done
     again by another. Raises MissingExtraError, what `work` raises, and OddwatchError when the cluster fails.
     """
-    _require_ray()
+    _require("ray", "ray.data")
 
     def run(work: Callable[[Iterable[Item]], Iterator[Result]], items: Sequence[Item]) -> Iterator[Result]:
         with redirect_stdout(sys.stderr):  # Ray prints there what it says of lost processes, to the very end
@@ -84,10 +85,10 @@ def _run(
             ray.shutdown()
 
 
-def _require_ray() -> None:
+def _require(*libraries: str) -> None:
     try:
-        import ray
-        import ray.data  # noqa: F401
+        for library in libraries:
+            importlib.import_module(library)
     except ImportError as error:
         raise MissingExtraError("--engine ray", "ray", "scale") from error
 
@@ -157,7 +158,7 @@ class Cluster:
     """
 
     def __init__(self) -> None:
-        _require_ray()
+        _require("ray")
         self._entered = ExitStack()
 
     def __enter__(self) -> Self:

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _CPUS = 0.1
 """Of a machine, that Ray counts for a camera."""
 _ASK_SECONDS = 1.0
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 5.0
 _BEGIN_SECONDS = 60.0
 _TROUBLE_SECONDS = 40.0
 """For so long a camera may not begin at the start: a process of before that is cut off has let go of it by then."""
@@ -340,7 +340,7 @@ class _Far:
         except AwayError as error:
             self.problem = str(error)
             if not self._away and self._last is not None:
-                _log.warning("%s: %s (%s): another one begins", name, error, self._last.where)
+                _log.warning("%s: %s (%s)", name, error, self._last.where)
             self._away = True
             return
         except Exception as error:  # whatever a machine lacks
