@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -23,9 +24,12 @@ from small_videos import write
 from sqlalchemy import select
 from watch_command import Watching, get, metric, site_file, watching
 
-from oddwatch.cli.spread import LOST
+from oddwatch.cli.cameras import Told
+from oddwatch.cli.spread import LOST, Orders, Post
 from oddwatch.errors import LockedError
+from oddwatch.monitor import Plan
 from oddwatch.store import Store, tables
+from oddwatch.video import CameraOptions
 
 NAMES = ("door", "gate", "yard")
 
@@ -211,6 +215,18 @@ def test_the_machine_of_two_cameras_is_lost(videos: Path, tmp_path: Path, postgr
 
 def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "oddwatch")
+    url = "rtsp://me:hidden@127.0.0.1:9/1"
+    post = Post(Plan("door", CameraOptions(url), tmp_path), tmp_path, "postgresql://me:hidden@host/x", "shared-1", 0)
+    orders = Orders(Told((), ()), on=True)
+    until(lambda: "it has to be one that all machines see" in post.report(orders).problem)
+    logging.getLogger("oddwatch").info("from %s", url)
+    ended = post.close()
+    assert str(tmp_path) in ended.problem
+    assert [line.message for line in ended.lines] == ["from ***"]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ class Post:
         self._stopping = True
         self._changed.set()
         self._thread.join()
+        logging.getLogger().removeHandler(self._kept)
         return self._report()
 
     def _report(self) -> Report:
