@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from oddwatch.cli.cameras import OFF_SCHEDULE
 from oddwatch.cli.recording import Recorder, Watched
-from oddwatch.cli.watching import OFF_SCHEDULE, Watch
+from oddwatch.cli.watching import Watch
 from oddwatch.config.site import read_site
 from oddwatch.errors import LockLostError
 from oddwatch.health import Finding
@@ -121,9 +122,9 @@ def test_a_camera_off_its_schedule_is_left_alone(tmp_path: Path) -> None:
     began = datetime.now(UTC)
     with Watch(read_site(site)) as watch:
         watch.check()
-        assert watch.off == {"door"}
-        assert watch.statistics() == []
-        assert not watch.is_over
+        assert watch.cameras.off == {"door"}
+        assert watch.cameras.statistics() == []
+        assert not watch.cameras.is_over
         time.sleep(0.05)
     with Store(tmp_path / "store", create=False) as store:
         gaps = store.coverage.gaps("door", began, datetime.now(UTC))

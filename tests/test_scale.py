@@ -9,18 +9,20 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import finish, start
+from command_line import SOURCE, finish, start
 from mean_backbone import MeanPicture
 from small_backbones import small
 from small_videos import write
 
 from oddwatch.embed import EmbeddingCache, Job, embed_archive
 from oddwatch.errors import MissingExtraError, VideoError
-from oddwatch.scale import ray_map
+from oddwatch.scale import AwayError, Cluster, ray_map
 from oddwatch.types import Embeddings
 
 pytestmark = [
@@ -35,8 +37,8 @@ def cluster() -> Iterator[None]:
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    tests = str(Path(__file__).parent)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": tests}})
+    path = os.pathsep.join([str(SOURCE), str(Path(__file__).parent)])
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
     yield
     ray.shutdown()
 
@@ -79,10 +81,45 @@ def test_an_error_of_the_work_is_that_error(cluster: None) -> None:
         list(ray_map(processes=1)(fails, [1, 2]))
 
 
+class Counting:
+    """before: how often it was made before."""
+
+    def __init__(self, number: int, before: int) -> None:
+        self._number, self._before = number, before
+
+    def more(self, by: int) -> tuple[int, int, int]:
+        self._number += by
+        return self._number, self._before, os.getpid()
+
+    def fail(self) -> None:
+        raise VideoError("x.mp4", "is no video", "give another")
+
+
+def test_a_placed_object_is_made_again_when_its_process_is_lost(cluster: None) -> None:
+    with Cluster() as there:
+        placed = there.place(partial(Counting, 10), cpus=0.1)
+        assert placed.ask("more", 1, seconds=60)[:2] == (11, 0)
+        number, before, pid = placed.ask("more", 2, seconds=60)
+        assert (number, before, pid != os.getpid()) == (13, 0, True)
+        with pytest.raises(VideoError, match="give another"):
+            placed.ask("fail", seconds=60)
+        os.kill(pid, signal.SIGKILL)
+        ends = time.monotonic() + 60
+        while placed.made == 1:
+            assert time.monotonic() < ends
+            with suppress(AwayError):
+                assert placed.ask("more", 5, seconds=10)[:2] == (15, 1)
+        placed.remove()
+        with pytest.raises(AwayError, match="lost"):
+            placed.ask("more", 1, seconds=60)
+
+
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r'pip install "oddwatch\[scale\]"') as raised:
         ray_map()
+    with pytest.raises(MissingExtraError):
+        Cluster()
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 

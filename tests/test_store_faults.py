@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from command_line import SOURCE
 from receivers import Postgres, Receiver, kill, receiver, until
+from sqlalchemy import text
 
 from oddwatch.errors import LockedError, LockLostError
 from oddwatch.store import Store, tables
@@ -43,6 +45,10 @@ class Watched:
     def printed(self) -> list[str]:
         """The uids of what it has committed."""
         return re.findall("^[0-9a-f]{32}$", self._log.read_text(), re.MULTILINE)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
 
     def finish(self, seconds: float = 30) -> list[str]:
         """Wait for its end: what it has committed."""
@@ -298,6 +304,10 @@ def test_a_killed_process_leaves_no_lock_with_postgresql(postgres: Postgres, sta
         with pytest.raises(LockedError, match=rf"camera:yard is written by .*, process {process.process.pid} already"):
             store.lock("camera:yard", at=NOW)
         many = [store.lock(f"camera:c{number}", at=NOW) for number in range(20)]  # more than a pool has connections
+        for engine in (store._database.engine, store._database.holding_engine):
+            with engine.connect() as connection:  # the server notices within 11 s that a machine is gone
+                kept = [connection.execute(text(f"SHOW tcp_keepalives_{name}")).scalar() for name in ("idle", "count")]
+                assert kept == ["5", "3"]
         for lock in many:
             lock.release()
         kill(process.process)
@@ -310,6 +320,23 @@ def test_a_killed_process_leaves_no_lock_with_postgresql(postgres: Postgres, sta
             return True
 
         until(free, 5)
+
+
+@pytest.mark.service
+def test_a_process_that_hangs_is_succeeded(postgres: Postgres, start: Start, tmp_path: Path) -> None:
+    database = postgres.database("hangs")
+    process = start(tmp_path / "one", "--database", database)
+    until(process.printed)
+    process.process.send_signal(signal.SIGSTOP)  # now and then in the middle of a transaction
+    with Store(tmp_path / "two", database=database) as store:
+        with pytest.raises(LockedError):
+            store.lock("camera:yard", at=NOW)
+        with store.lock("camera:yard", at=NOW, successor=True):
+            events = store.events.find()
+            process.process.send_signal(signal.SIGCONT)
+            assert process.process.wait(30) == 1
+            assert store.events.find() == events
+    assert "this one writes no more" in process.log
 
 
 @pytest.mark.service

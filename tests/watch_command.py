@@ -37,10 +37,11 @@ class Watching:
 
 
 @contextmanager
-def watching(site: Path, **environment: str) -> Iterator[Watching]:
+def watching(site: Path, *arguments: str, **environment: str) -> Iterator[Watching]:
     log = site.with_name("log")
     with log.open("w") as errors:
-        process = start("watch", site, "--json-logs", stderr=errors.fileno(), environment={**SECRETS, **environment})
+        command = ("watch", site, "--json-logs", *arguments)
+        process = start(*command, stderr=errors.fileno(), environment={**SECRETS, **environment})
         try:
             yield Watching(process, log)
         finally:

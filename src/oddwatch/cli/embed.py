@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from oddwatch.backbones import build_backbone
 from oddwatch.cli.commands import INTERRUPTED
 from oddwatch.cli.options import (
     Device,
+    Engine,
     Fps,
     Options,
     Precision,
@@ -34,13 +34,6 @@ from oddwatch.errors import UsageError
 from oddwatch.video import classes_by_folder, list_videos
 
 _SAY_SECONDS = 30.0
-
-
-class Engine(StrEnum):
-    """Where the work is done."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 def embed(

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,14 @@ from oddwatch.backbones import backbone_class, build_backbone
 from oddwatch.backbones.pretrained import INT8, PretrainedBackbone
 from oddwatch.detector import On
 from oddwatch.errors import UsageError
+
+
+class Engine(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
 
 Videos = Annotated[
     list[str],

@@ -45,8 +45,8 @@ class Vitals:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether every camera that should be is seen, learning or armed, and the store answers."""
-        phases = {one.camera: one.phase for one in self._watch.statistics()}
-        cameras = {**phases, **dict.fromkeys(self._watch.off, "off")}
+        phases = {one.camera: one.phase for one in self._watch.cameras.statistics()}
+        cameras = {**phases, **dict.fromkeys(self._watch.cameras.off, "off")}
         store = "ok"
         try:
             self._watch.store.alerts.counts()
@@ -69,7 +69,7 @@ class Vitals:
     def _of_cameras(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        found = self._watch.statistics()
+        found = self._watch.cameras.statistics()
         counters: _Columns = {
             "frames": ("Pictures that were scored or learned from", lambda one: one.counts.frames),
             "dropped_frames": ("Pictures lost because scoring was slow", lambda one: one.counts.dropped),
@@ -106,7 +106,7 @@ class Vitals:
     def _of_store(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
 
-        store, undelivered = self._watch.store, self._watch.supervisor.undelivered
+        store, undelivered = self._watch.store, self._watch.cameras.undelivered
         yield GaugeMetricFamily("oddwatch_records_waiting", "Records that wait for the store", value=undelivered)
         free = shutil.disk_usage(store.folder).free
         yield GaugeMetricFamily("oddwatch_disk_free_bytes", "Free where evidence is kept", value=free)

@@ -17,7 +17,9 @@ import typer
 
 from oddwatch.cli.commands import INTERRUPTED
 from oddwatch.cli.opening import SiteFile
+from oddwatch.cli.options import Engine
 from oddwatch.errors import OddwatchError
+from oddwatch.scale import Cluster
 from oddwatch.service import Endpoint, tell_systemd, watchdog_seconds
 
 if TYPE_CHECKING:
@@ -33,14 +35,21 @@ _SCHEDULE_SECONDS = 1.0
 
 def watch(
     file: SiteFile,
+    engine: Annotated[
+        Engine,
+        typer.Option("--engine", metavar="local|ray", help="Watch here, or on the machines of a Ray cluster."),
+    ] = Engine.LOCAL,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log one JSON object per line.")] = False,
 ) -> None:
     """Watch the cameras of a site and tell what is unusual."""
+    from oddwatch.cli.spread import require_spreadable
     from oddwatch.cli.watching import Watch
 
     site, redactor = _read(file)
-    with _signals() as signals, _logging(redactor, json_logs) as handler:
-        with Watch(site) as watched, _answers(watched) as vitals:
+    if engine is Engine.RAY:
+        require_spreadable(site)
+    with _signals() as signals, _logging(redactor, json_logs) as handler, _cluster(engine) as cluster:
+        with Watch(site, cluster=cluster) as watched, _answers(watched) as vitals:
             _log.info("%s: watching, cameras: %s", site.name, ", ".join(one.name for one in site.cameras))
             tell_systemd("READY=1")
             ended_by = _follow(file, watched, vitals, signals, handler)
@@ -79,7 +88,7 @@ def _follow(
             except OddwatchError as error:
                 _log.error("%s is not used, all goes on as before: %s", file, error)
         watched.check()
-        if watched.is_over:
+        if watched.cameras.is_over:
             return None
         now = time.monotonic()
         if now >= schedule_at:
@@ -89,6 +98,15 @@ def _follow(
             tell_systemd("WATCHDOG=1")
             alive_at = now + alive_seconds / 3
         time.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _cluster(engine: Engine) -> Iterator[Cluster | None]:
+    if engine is Engine.LOCAL:
+        yield None
+        return
+    with Cluster() as cluster:
+        yield cluster
 
 
 @contextmanager

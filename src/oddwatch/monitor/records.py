@@ -15,7 +15,8 @@ from oddwatch.health import Finding, Patience
 from oddwatch.types import Box, Embeddings, FloatArray, Image
 from oddwatch.video import CameraCounts, CameraOptions, Unobserved
 
-Phase = Literal["waiting", "learning", "armed", "blind", "stopped"]
+Phase = Literal["waiting", "learning", "armed", "blind", "stopped", "lost"]
+"""lost: the process that watched it is gone, and another one is on its way."""
 EvidenceKind = Literal["clip", "thumbnail", "heatmap", "usual-1", "usual-2", "usual-3"]
 USUAL: tuple[EvidenceKind, ...] = ("usual-1", "usual-2", "usual-3")
 """Pictures of usual moments that are most like an event."""

@@ -57,15 +57,16 @@ class Store:
         """Which database it is, without what is secret."""
         return self._database.shown
 
-    def lock(self, name: str, *, at: datetime) -> Lock:
+    def lock(self, name: str, *, at: datetime, successor: bool = False) -> Lock:
         """Become the only one that writes for a camera (`camera:NAME`) or delivers alerts (`outbox`). Raises
-        LockedError at once when another process is.
+        LockedError at once when another process is. successor: with PostgreSQL, take it from that process, which is
+        known to be lost but may only hang: it writes no more.
         """
-        return take_lock(self._database, self.folder, name, at)
+        return take_lock(self._database, self.folder, name, at, successor=successor)
 
-    def lock_camera(self, camera: str, *, at: datetime) -> tuple[Lock, Recovered]:
+    def lock_camera(self, camera: str, *, at: datetime, successor: bool = False) -> tuple[Lock, Recovered]:
         """The lock of a camera, and what was mended of what a process before may have left unfinished."""
-        lock = self.lock(f"camera:{camera}", at=at)
+        lock = self.lock(f"camera:{camera}", at=at, successor=successor)
         try:
             return lock, self.upkeep.recover(camera, lock, at=at)
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from oddwatch.store import tables
 from oddwatch.store.database import Database, Guard, camera_id, insert
@@ -72,10 +72,17 @@ class Coverage:
 
     def last(self, camera: str) -> datetime | None:
         """Until when it was observed, as far as is known. Raises StoreError."""
+        return self._latest(camera, _ROWS.observed)
+
+    def known(self, camera: str) -> datetime | None:
+        """Until when it is known whether it was observed. Raises StoreError."""
+        return self._latest(camera)
+
+    def _latest(self, camera: str, *which: ColumnElement[bool]) -> datetime | None:
         query = (
             select(func.max(_ROWS.end))
             .join_from(tables.intervals, tables.cameras)
-            .where(tables.cameras.c.name == camera, _ROWS.observed)
+            .where(tables.cameras.c.name == camera, *which)
         )
         return self._database.read(lambda connection: connection.execute(query).scalar())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,7 @@ _FILE = "oddwatch.sqlite"
 _BUSY_SECONDS = 5
 _LONGEST_PAUSE_SECONDS = 1.0
 _MIGRATION_LOCK = 0x0DD0A7C4
+_KEEPALIVES = {"idle": 5, "interval": 2, "count": 3}
 _FULL = ("disk is full", "No space left", "could not extend file")
 
 
@@ -70,6 +73,8 @@ class Database:
             self.engine = create_engine(url, pool_pre_ping=True, **ways)
             # A connection for each lock, which is not one of those that transactions take turns with.
             self.holding_engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **ways)
+            for engine in (self.engine, self.holding_engine):
+                _postgres_ways(engine)
         else:
             self._prepare_sqlite(url.database, create)
             self.engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
@@ -216,6 +221,21 @@ def migrate(connection: Connection) -> None:
     with EnvironmentContext(config, script, fn=lambda found, _: script._upgrade_revs(VERSION, found)) as environment:
         environment.configure(connection=connection, target_metadata=tables.metadata)
         environment.run_migrations()
+
+
+def _postgres_ways(engine: Engine) -> None:
+    """The server asks after who is silent, and frees its locks when no answer comes: a machine without power, or behind
+    a cut line, says no farewell, and the server's own habit is to wait for two hours.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            for name, value in _KEEPALIVES.items():
+                cursor.execute(f"SET tcp_keepalives_{name} = {value}")
+            process = f"oddwatch {socket.gethostname()[:40]} {os.getpid()}"
+            cursor.execute("SELECT set_config('application_name', %s, false)", [process])
+        connection.commit()
 
 
 def _sqlite_ways(engine: Engine) -> None:

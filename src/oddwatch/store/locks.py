@@ -13,6 +13,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,17 +25,30 @@ from oddwatch.errors import LockedError, LockLostError, StoreError
 from oddwatch.store import tables
 from oddwatch.store.database import Database, Guard, require_name
 
+_TAKE_OVER_SECONDS = 5.0
+_END_HOLDER = text(
+    """
+    SELECT pg_terminate_backend(other.pid) FROM pg_locks
+    JOIN pg_stat_activity AS holder ON holder.pid = pg_locks.pid
+    JOIN pg_stat_activity AS other USING (datid, usesysid, application_name)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND holder.datname = current_database()
+    AND (classid::bigint << 32 | objid::bigint) = :key AND other.client_addr IS NOT DISTINCT FROM holder.client_addr
+    AND application_name <> current_setting('application_name')
+    """
+)
+"""Connections of one process have one `application_name`; those of this process are spared."""
+
 
 class Lock(Guard):
     """Held until `release`, or until the process ends."""
 
-    def __init__(self, database: Database, folder: Path, name: str) -> None:
+    def __init__(self, database: Database, folder: Path, name: str, *, successor: bool = False) -> None:
         self.name = name
         self.epoch = 0
         self._database = database
         self._hold: _FileHold | _AdvisoryHold
         if database.postgres:
-            self._hold = _AdvisoryHold(database, name)
+            self._hold = _AdvisoryHold(database, name, successor=successor)
         else:
             self._hold = _FileHold(folder / "locks" / f"{name.replace(':', '.')}.lock", name)
 
@@ -58,7 +72,7 @@ class Lock(Guard):
         self.release()
 
 
-def take_lock(database: Database, folder: Path, name: str, at: datetime) -> Lock:
+def take_lock(database: Database, folder: Path, name: str, at: datetime, *, successor: bool = False) -> Lock:
     """See `Store.lock`."""
     kind, _, rest = name.partition(":")
     if kind == "camera":
@@ -66,7 +80,7 @@ def take_lock(database: Database, folder: Path, name: str, at: datetime) -> Lock
     elif name != "outbox":
         raise StoreError(f"a lock is camera:NAME or outbox, got {name!r}")
     try:
-        lock = Lock(database, folder, name)
+        lock = Lock(database, folder, name, successor=successor)
     except LockedError:
         what = "alerts of this store are delivered" if name == "outbox" else f"{name} is written"
         query = select(tables.locks.c.holder).where(tables.locks.c.name == name)
@@ -119,16 +133,34 @@ class _FileHold:
 class _AdvisoryHold:
     """May be renewed by several threads."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Database, name: str, *, successor: bool) -> None:
         self._database, self._name = database, name
         self._key = int.from_bytes(hashlib.sha256(f"oddwatch:{name}".encode()).digest()[:8], "big", signed=True)
         self._connection: Connection | None = None
         self._released = False
         self._one_at_a_time = threading.Lock()
         try:
-            self._take()
+            try:
+                self._take()
+            except LockedError:
+                if not successor:
+                    raise
+                self._take_over()
         except SQLAlchemyError as error:
             raise database.failure(error) from error
+
+    def _take_over(self) -> None:
+        """End all connections of who holds it, transactions too: a process that hangs would else keep it for ever."""
+        until = time.monotonic() + _TAKE_OVER_SECONDS
+        while True:
+            with self._database.holding_engine.connect() as connection:
+                connection.execute(_END_HOLDER, {"key": self._key})
+            try:
+                return self._take()
+            except LockedError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.05)
 
     def _take(self) -> None:
         connection = self._database.holding_engine.connect()
