@@ -71,7 +71,7 @@ def test_four_cameras_learn_then_tell_what_is_unusual(tmp_path: Path, capsys: py
     }
     clips = {name: frames(shown["clip"]) for name, shown in files.items()}
     for name, event in found.items():
-        assert set(files[name]) == {"clip", "thumbnail", "heatmap"}
+        assert set(files[name]) == {"clip", "thumbnail", "heatmap", "usual-1", "usual-2", "usual-3"}
         assert by_hook[name]["event"]["uid"] == by_broker[name]["event"]["uid"] == event["uid"]
         for alert in (by_hook[name], by_broker[name]):
             assert (alert["site"], alert["kind"], alert["camera"]) == ("home", "event", name)
