@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -56,6 +58,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head that watches nothing, and two machines that do. One that is lost is noticed in 5 s instead of 15."""
     from ray.cluster_utils import Cluster
 
+    folder = tempfile.mkdtemp(prefix="oddwatch-ray-")  # pytest's have names that are too long for sockets
+    monkeypatch.setenv("RAY_TMPDIR", folder)  # where others look for a cluster that runs
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_health_check_period_ms", "1000")
     made: Any = Cluster()
@@ -64,6 +68,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         made.add_node(num_cpus=2, object_store_memory=80_000_000)
     yield made
     made.shutdown()
+    shutil.rmtree(folder)
 
 
 def places(watch: Watching) -> dict[str, int]:

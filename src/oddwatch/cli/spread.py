@@ -39,6 +39,7 @@ _AGAIN_SECONDS = 1.0
 _FORGOTTEN_SECONDS = 30.0
 """A process that nobody asks for so long ends itself: its machine was cut off, or the one that asks is gone."""
 _MOST_LINES = 1000
+_MARK = "shared-"
 BEGINS = "it begins"
 LOST = "its machine or its process was lost"
 
@@ -221,11 +222,12 @@ class SpreadCameras(Cameras):
         assert site.storage.database is not None
         self._cluster, self._database = cluster, site.storage.database.get_secret_value()
         self._folder = Path(site.storage.folder).absolute()
-        self._mark = f"shared-{os.urandom(8).hex()}"
+        self._mark = f"{_MARK}{os.urandom(8).hex()}"
         self._far: dict[str, _Far] = {}
-        write_bytes(self._folder / self._mark, b"the folder is the same on all machines\n")
 
     def take(self, plan: Plan, told: Told) -> None:
+        if not self._far:
+            self._show_folder()
         plan = _anywhere(plan)
         far = self._far.get(plan.name)
         if far is not None and far.plan != plan:
@@ -236,6 +238,15 @@ class SpreadCameras(Cameras):
             self._far[plan.name] = _Far(plan, self._cluster, make, told)
         else:
             far.told = told
+
+    def _show_folder(self) -> None:
+        """Raises StoreError."""
+        try:
+            for old in self._folder.glob(f"{_MARK}*"):
+                old.unlink()
+            write_bytes(self._folder / self._mark, b"this folder is the same on all machines\n")
+        except OSError as error:
+            raise StoreError(f"{self._folder} cannot be written: {error.strerror}") from error
 
     def leave(self, name: str) -> None:
         far = self._far.pop(name)
