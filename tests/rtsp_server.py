@@ -2,7 +2,8 @@
 GStreamer: /usr/bin/python3 rtsp_server.py PORT USER:PASSWORD|- NAME=FILE[,FILE...] ...
 
 Prints `ready`. Commands on standard input, one a line: `NAME stall`, `NAME go`, `NAME play N` (the Nth file),
-`NAME freeze` (one picture again and again; `go` ends it). It ends with its input.
+`NAME freeze` (one picture again and again; `go` ends it), `NAME rest SECONDS` (before each turn of the file, without a
+picture: so long that nobody takes the cut for something that moved). It ends with its input.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Channel(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi is kn
         self.files = [access_units(file) for file in files]
         self.playing, self.stalled, self.frozen = 0, False, False
         self.place = 0
+        self.rest, self.rested = 0, 0  # pictures left out
         self.set_shared(True)
         self.set_launch(
             "( appsrc name=source is-live=true format=time do-timestamp=false "
@@ -63,8 +65,11 @@ class Channel(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi is kn
             if not state["going"]:
                 return False
             state["count"] += 1
-            if not self.stalled:
-                units = self.files[self.playing]
+            units = self.files[self.playing]
+            if self.place % len(units) == 0 and self.rested < self.rest:
+                self.rested += 1
+            elif not self.stalled:
+                self.rested = 0
                 data, is_key, shown = units[0 if self.frozen else self.place % len(units)]
                 self.place += 1
                 buffer = Gst.Buffer.new_wrapped(data)
@@ -118,6 +123,8 @@ def main(port: str, login: str, *mounts: str) -> None:
             channel.stalled = channel.frozen = False
         elif words[1] == "freeze":
             channel.frozen = True
+        elif words[1] == "rest":
+            channel.rest = round(float(words[2]) * FPS)
         elif words[1] == "play":
             channel.playing, channel.place = int(words[2]), 0
         print("done", flush=True)
