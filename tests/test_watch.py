@@ -20,8 +20,9 @@ from small_videos import write
 from watch_command import SECRETS, get, metric, site_file, watching
 
 from oddwatch.cli.watching import Watch
-from oddwatch.config.site import read_site
+from oddwatch.config.site import Site, read_site
 from oddwatch.detector import Detector
+from oddwatch.errors import OddwatchError
 from oddwatch.store import Store
 from oddwatch.video import open_video
 
@@ -134,6 +135,26 @@ def test_a_site_is_changed_while_it_is_watched(videos: Path, tmp_path: Path) -> 
     assert (code, took < 10) == (130, True), watch.log
     with Store(tmp_path / "kept") as store:
         assert store.coverage.last("yard") is not None
+
+
+@pytest.mark.slow
+def test_a_change_that_fails_changes_nothing(videos: Path, tmp_path: Path) -> None:
+    """Another process has the second of two new cameras."""
+
+    def site(*names: str) -> Site:
+        cameras = [{"name": one, "url": str(videos / "odd.mp4"), "detector": str(videos / "detector")} for one in names]
+        return read_site(site_file(tmp_path, "http://127.0.0.1:9/", *cameras), environment=SECRETS)
+
+    with Watch(site("door")) as watch, Store(tmp_path / "kept") as other:
+        lock, _ = other.lock_camera("gate", at=datetime.now(UTC))
+        with pytest.raises(OddwatchError, match="gate"):
+            watch.reload(site("yard", "gate"))
+        watch.follow_schedule()
+        assert watch.cameras.names == {"door"}
+        assert [one.name for one in watch.site.cameras] == ["door"]
+        lock.release()
+        watch.reload(site("yard", "gate"))
+        assert watch.cameras.names == {"yard", "gate"}
 
 
 @pytest.mark.slow

@@ -94,8 +94,18 @@ class Watch:
             site = site.model_copy(update=fixed)
             plans = _plans(site)
         with self._changing:
-            before, self.site, self._plans = self.site, site, plans
-            for name in self.cameras.names - set(plans):
+            before, plans_before, known = self.site, self._plans, self.cameras.names
+            self.site, self._plans = site, plans
+            try:
+                for camera in site.cameras:
+                    if camera.name not in known:
+                        self._take(camera)
+            except BaseException:
+                self.site, self._plans = before, plans_before
+                for name in self.cameras.names - known:
+                    self.cameras.leave(name)
+                raise
+            for name in known - set(plans):
                 self.cameras.leave(name)
             for camera in site.cameras:
                 self._take(camera)
