@@ -13,6 +13,7 @@ from small_backbones import SMALL, small
 from small_videos import write
 
 from oddwatch.backbones import tuning
+from oddwatch.backbones.openvino_runtime import openvino_knows_bfloat16
 from oddwatch.backbones.tuning import Measured, best, best_for, keep, measure, pairs, relative_error
 from oddwatch.cli.options import backbone_options
 from oddwatch.detector import Detector, compatible
@@ -130,9 +131,10 @@ def test_tune_prints_and_keeps(oddwatch_: Runner, home: Path, monkeypatch: pytes
 def test_a_detector_scored_in_another_way(detector: Path, oddwatch_: Runner, tmp_path: Path) -> None:
     """It says how far that moves embeddings, scores nearly alike, and still knows what it learned with."""
     odd = write(tmp_path / "odd.mp4", 9.0, seed=3, odd="left")
-    ran = oddwatch_("score", detector / "d", odd, "--precision", "bfloat16", "--json")
+    runtime = "openvino" if openvino_knows_bfloat16() else "torch"
+    ran = oddwatch_("score", detector / "d", odd, "--runtime", runtime, "--precision", "bfloat16", "--json")
     assert ran.code == 0
-    assert "torch bfloat16 moves embeddings by 0." in ran.err
+    assert f"{runtime} bfloat16 moves embeddings by 0." in ran.err
     assert "from torch float32, which this detector learned with" in ran.err
     peak = json.loads(ran.out)["videos"][0]["peak_score"]
     exact = Detector.load(detector / "d")
