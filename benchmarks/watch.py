@@ -31,16 +31,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from oddwatch.cli.recording import place
 from oddwatch.demo import render
 from oddwatch.detector import Detector
 from oddwatch.monitor import CameraStatistics, EventRecord, Plan, Sinks, Supervisor
 from oddwatch.report.overlay import draw_box, heatmap_overlay
 from oddwatch.scenes import Scene, plan_events
+from oddwatch.store.evidence import EvidenceFiles
 from oddwatch.video import CameraOptions
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -94,16 +97,16 @@ class Alerts:
             finding=lambda found: print(f"{found.camera}: {found.finding.kind}", flush=True),
             gap=lambda _: None,
             readiness=lambda _: None,
-            evidence_path=lambda camera, uid, kind: self.folder / f"{camera}-{uid}-{kind}",
+            evidence_path=partial(place, EvidenceFiles(self.folder)),
             heat=heatmap_overlay,
             box=draw_box,
         )
 
 
-def watch(plans: list[Plan], sinks: Sinks, seconds: float, server: RtspServer) -> Measured:
+def watch(plans: list[Plan], sinks: Sinks, seconds: float, server: RtspServer, scoring: int) -> Measured:
     """From when all cameras have begun to score."""
     lags: list[float] = []
-    with Supervisor(plans, sinks) as supervisor:
+    with Supervisor(plans, sinks, processes=scoring) as supervisor:
         while any(one.scored < 10 for one in supervisor.statistics()):
             time.sleep(_LOOK_SECONDS)
         pids = processes(os.getpid(), without=server.pid)
@@ -204,6 +207,7 @@ def main() -> None:
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 8, 16])
     parser.add_argument("--quality", nargs="+", default=["fast"], help="of motion's flow: fine, fast, auto")
     parser.add_argument("--seconds", type=float, default=45.0, help="that each row is measured")
+    parser.add_argument("--processes", type=int, default=CORES, help="that score; 0: threads of the main one")
     parser.add_argument("--keep", type=Path, help="a folder for the videos and detectors, which the next run uses")
     asked = parser.parse_args()
     if not have_rtsp_server():
@@ -226,7 +230,7 @@ def main() -> None:
                         for i in range(count)
                     ]
                     alerts = Alerts(temporary)
-                    measured = watch(plans, alerts.sinks(), asked.seconds, server)
+                    measured = watch(plans, alerts.sinks(), asked.seconds, server, asked.processes)
                 first = first or (count, measured.mib)
                 print(row(quality, count, measured, list(alerts.seconds.values()), first), flush=True)
         most = max(asked.cameras)

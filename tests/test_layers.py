@@ -22,7 +22,7 @@ FACADE = {PACKAGE, f"{PACKAGE}.__main__"}
 """They offer what is below, lazily, and hold nothing but the version."""
 
 MODULES = {
-    0: ["addresses", "errors", "files", "registry", "torch_compat", "types", "windows"],
+    0: ["addresses", "errors", "files", "processes", "registry", "torch_compat", "types", "windows"],
     1: [
         "augment",
         "backbones",

@@ -43,7 +43,7 @@ def recorder(store: Store, tmp_path: Path) -> Recorder:
 
 
 def test_an_event_is_told_once_however_often_it_is_recorded(store: Store, recorder: Recorder) -> None:
-    path = recorder.place("door", UID, "thumbnail")
+    path = recorder.sinks().evidence_path("door", UID, "thumbnail")
     path.write_bytes(b"jpeg")
     sinks = recorder.sinks()
     opened = replace(RECORD, files={"thumbnail": str(path)}, similar=(SIMILAR,))
@@ -51,9 +51,9 @@ def test_an_event_is_told_once_however_often_it_is_recorded(store: Store, record
     sinks.event(opened)
     told = {"source": "day 1", "seconds": 7.5, "at": "2026-09-21T13:13:20+00:00", "distance": 0.5}
     assert [event.similar for event in store.events.find()] == [({**told, "thumbnail": None},)]
-    clip = recorder.place("door", UID, "clip")
+    clip = recorder.sinks().evidence_path("door", UID, "clip")
     clip.write_bytes(b"mp4")
-    usual = recorder.place("door", UID, "usual-1")
+    usual = recorder.sinks().evidence_path("door", UID, "usual-1")
     usual.write_bytes(b"jpeg")
     files = {**opened.files, "clip": str(clip), "usual-1": str(usual)}
     similar = (replace(SIMILAR, thumbnail="usual-1"), replace(SIMILAR, thumbnail="usual-2", at_wall=None))
@@ -70,7 +70,9 @@ def test_an_event_is_told_once_however_often_it_is_recorded(store: Store, record
 
 
 def test_an_event_whose_evidence_is_gone_is_told(store: Store, recorder: Recorder) -> None:
-    recorder.sinks().event(replace(RECORD, files={"thumbnail": str(recorder.place("door", UID, "thumbnail"))}))
+    recorder.sinks().event(
+        replace(RECORD, files={"thumbnail": str(recorder.sinks().evidence_path("door", UID, "thumbnail"))})
+    )
     assert [event.evidence for event in store.events.find()] == [()]
     assert len(store.alerts.find()) == 2
 
@@ -78,7 +80,7 @@ def test_an_event_whose_evidence_is_gone_is_told(store: Store, recorder: Recorde
 def test_a_folder_that_cannot_be_made_is_what_a_monitor_expects(store: Store, recorder: Recorder) -> None:
     (store.folder / "evidence").write_text("in the way")
     with pytest.raises(OSError, match="cannot be made"):
-        recorder.place("door", UID, "clip")
+        recorder.sinks().evidence_path("door", UID, "clip")
 
 
 def test_blindness_is_told_to_those_who_want_it(store: Store, recorder: Recorder) -> None:

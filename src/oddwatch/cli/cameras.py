@@ -89,14 +89,14 @@ class Cameras(ABC):
 
 
 class LocalCameras(Cameras):
-    """Cameras that this process watches. wake: what is called when there is something to send. successor: of a process
-    that is lost, see `Store.lock`.
+    """Cameras that this machine watches. wake: what is called when there is something to send. successor: of a process
+    that is lost, see `Store.lock`. processes: that score, see `Supervisor`.
     """
 
-    def __init__(self, store: Store, wake: Callable[[], None], *, successor: bool = False) -> None:
+    def __init__(self, store: Store, wake: Callable[[], None], *, successor: bool = False, processes: int = 0) -> None:
         self._store, self._successor = store, successor
         self.recorder = Recorder(store, wake)
-        self._supervisor = Supervisor((), self.recorder.sinks())
+        self._supervisor = Supervisor((), self.recorder.sinks(), processes=processes)
         self._left: set[str] = set()
         self._off: set[str] = set()
         self._opencv_threads = cv2.getNumThreads()

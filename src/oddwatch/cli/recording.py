@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from oddwatch.monitor import (
 )
 from oddwatch.report.overlay import draw_box, heatmap_overlay
 from oddwatch.store import Store
+from oddwatch.store.evidence import EvidenceFiles
 from oddwatch.store.locks import Lock
 from oddwatch.store.records import Detector, Evidence, NewEvent
 
@@ -63,7 +65,7 @@ class Recorder:
             finding=self._guarded(self.finding),
             gap=self._guarded(self.gap),
             readiness=self.readiness,
-            evidence_path=self.place,
+            evidence_path=partial(place, self.store.evidence),
             heat=heatmap_overlay,
             box=draw_box,
         )
@@ -78,13 +80,6 @@ class Recorder:
                 self.lost = error
 
         return guarded
-
-    def place(self, camera: str, uid: str, kind: EvidenceKind) -> Path:
-        """Where the monitor writes a file. Raises OSError."""
-        try:
-            return self.store.evidence.place(camera, uid, kind, _SUFFIXES.get(kind, ".jpg"))
-        except StoreError as error:
-            raise OSError(str(error)) from error
 
     def event(self, record: EventRecord) -> None:
         """Commit it with its evidence and its alerts; again, when it is over. Raises StoreError."""
@@ -201,6 +196,14 @@ class Recorder:
         if at > camera.noted:
             self.store.coverage.note(name, camera.noted, at, guard=camera.lock, observed=False, reason=why)
         camera.noted = at
+
+
+def place(files: EvidenceFiles, camera: str, uid: str, kind: EvidenceKind) -> Path:
+    """Where a monitor writes a file. Raises OSError."""
+    try:
+        return files.place(camera, uid, kind, _SUFFIXES.get(kind, ".jpg"))
+    except StoreError as error:
+        raise OSError(str(error)) from error
 
 
 def _similar(one: SimilarMoment, kept: Collection[str]) -> dict[str, Any]:

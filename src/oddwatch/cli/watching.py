@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ _LAST_RECORDS_SECONDS = 5.0
 _MOST_SECONDS = 30.0
 """Of an event that its clip shows."""
 _KEPT_SECONDS = 60.0
+_FEW_CAMERAS = 2
 
 
 class Watch:
@@ -41,7 +43,9 @@ class Watch:
         self.store = open_store(site, create=True)
         self.outbox = self._new_outbox(site)
         self.cameras: Cameras = (
-            LocalCameras(self.store, self._wake) if cluster is None else SpreadCameras(cluster, site)
+            LocalCameras(self.store, self._wake, processes=_processes(site))
+            if cluster is None
+            else SpreadCameras(cluster, site)
         )
         self._changing = threading.RLock()
         self._stopping = threading.Event()
@@ -88,9 +92,9 @@ class Watch:
         goes on as before, when the site cannot work.
         """
         plans, routes = _plans(site), build_routes(site)
-        fixed = {"storage": self.site.storage, "metrics": self.site.metrics}
+        fixed = {key: getattr(self.site, key) for key in ("storage", "metrics", "processes")}
         if any(getattr(site, key) != value for key, value in fixed.items()):
-            _log.warning("what changed of storage and metrics is used from the next start on")
+            _log.warning("what changed of storage, metrics and processes is used from the next start on")
             site = site.model_copy(update=fixed)
             plans = _plans(site)
         with self._changing:
@@ -180,6 +184,14 @@ class Watch:
                 time.sleep(0.05)
         except StoreError as error:
             _log.warning("alerts wait for the next start: %s", error)
+
+
+def _processes(site: Site) -> int:
+    """How many score. What a process more costs, 70 MiB or so, is not worth it for a camera or two."""
+    if site.processes is not None:
+        return site.processes
+    cameras = len(site.cameras)
+    return min(cameras, os.cpu_count() or 1) if cameras > _FEW_CAMERAS else 0
 
 
 def _plans(site: Site) -> dict[str, Plan]:

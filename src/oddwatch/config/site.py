@@ -298,7 +298,9 @@ class Metrics(Section):
 
 
 class Site(Section):
-    """A whole file. timezone: of all times of day, that of the machine without. metrics: nothing listens without."""
+    """A whole file. timezone: of all times of day, that of the machine without. metrics: nothing listens without.
+    processes: that score; without, one for each core or camera, or none beside the main one for one or two cameras.
+    """
 
     name: Name = "site"
     timezone: Annotated[str, AfterValidator(_zone_of_time)] | None = None
@@ -306,6 +308,7 @@ class Site(Section):
     alerts: Alerts = Alerts()
     storage: Storage = Field(default_factory=dict, validate_default=True)  # so that its folder begins where the file is
     metrics: Metrics | None = None
+    processes: int | None = Field(default=None, ge=0, le=256)
 
     @model_validator(mode="after")
     def _names(self) -> Site:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ from typing import Self
 from oddwatch.errors import OddwatchError, UsageError
 from oddwatch.monitor.batching import Networks
 from oddwatch.monitor.camera import CameraMonitor, detector_version
+from oddwatch.monitor.crew import Crew, FarMonitor
 from oddwatch.monitor.delivery import Delivery
 from oddwatch.monitor.records import (
     CameraStatistics,
@@ -28,6 +30,7 @@ from oddwatch.monitor.records import (
     SimilarMoment,
     Sinks,
 )
+from oddwatch.video import Unobserved
 
 __all__ = [
     "CameraMonitor",
@@ -53,12 +56,15 @@ _LONGEST_PAUSE_SECONDS = 60.0
 class Supervisor:
     """Watches many cameras, each in a thread and a decoder process of its own. One that fails is started again, with
     longer and longer pauses, and disturbs no other. Use it in a `with` block; leaving it ends everything cleanly.
+
+    processes: that score, see `Crew`; with 0 the threads are of this process.
     """
 
-    def __init__(self, plans: Iterable[Plan], sinks: Sinks) -> None:
+    def __init__(self, plans: Iterable[Plan], sinks: Sinks, *, processes: int = 0) -> None:
         self._sinks = sinks
         self._delivery = Delivery()
         self._networks = Networks()
+        self._crew = Crew(processes, sinks, self._delivery) if processes else None
         self._keepers: dict[str, _Keeper] = {}
         for plan in plans:
             self.add(plan)
@@ -75,7 +81,7 @@ class Supervisor:
         """One more camera. Raises UsageError for a name that is taken."""
         if plan.name in self._keepers:
             raise UsageError(f"two cameras are called {plan.name!r}: give each a name of its own")
-        self._keepers[plan.name] = keeper = _Keeper(plan, self._sinks, self._delivery, self._networks)
+        self._keepers[plan.name] = keeper = _Keeper(plan, self._monitor, self._tell_gap)
         if start:
             keeper.start()
 
@@ -124,15 +130,27 @@ class Supervisor:
             keeper.stop()
         for keeper in list(self._keepers.values()):
             keeper.join()
+        if self._crew is not None:
+            self._crew.close()
         return self._delivery.close()
+
+    def _monitor(self, plan: Plan) -> CameraMonitor | FarMonitor:
+        if self._crew is not None:
+            return self._crew.monitor(plan)
+        return CameraMonitor(plan, self._sinks, self._delivery, networks=self._networks)
+
+    def _tell_gap(self, gap: GapRecord) -> None:
+        self._delivery.put(self._sinks.gap, gap)
 
 
 class _Keeper:
     """Keeps one camera watched."""
 
-    def __init__(self, plan: Plan, sinks: Sinks, delivery: Delivery, networks: Networks) -> None:
-        self.plan, self._sinks, self._delivery, self._networks = plan, sinks, delivery, networks
-        self.monitor = self._new_monitor()
+    def __init__(
+        self, plan: Plan, make: Callable[[Plan], CameraMonitor | FarMonitor], tell_gap: Callable[[GapRecord], None]
+    ) -> None:
+        self.plan, self._make, self._tell_gap = plan, make, tell_gap
+        self.monitor = make(plan)
         self.over = False
         self._failures = 0
         self._stopped = threading.Event()
@@ -168,7 +186,11 @@ class _Keeper:
             if self._stopped.wait(pause):
                 return
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            self.monitor = self._new_monitor()
+            self._note_gap()
+            self.monitor = self._make(self.plan)
 
-    def _new_monitor(self) -> CameraMonitor:
-        return CameraMonitor(self.plan, self._sinks, self._delivery, networks=self._networks)
+    def _note_gap(self) -> None:
+        """Of the time since the last picture that the monitor which failed saw."""
+        last, now = self.monitor.statistics.last_frame_wall, time.time()
+        if self.plan.camera.is_live and last is not None and last < now:
+            self._tell_gap(GapRecord(self.plan.name, Unobserved(last, now, now - last, "watching failed")))

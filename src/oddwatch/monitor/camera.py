@@ -17,7 +17,7 @@ from oddwatch.errors import DetectorError, NotEnoughVideoError, OddwatchError, U
 from oddwatch.health import Finding, Health
 from oddwatch.monitor.batching import Networks
 from oddwatch.monitor.cold_start import Collection, certified, learn
-from oddwatch.monitor.delivery import Delivery
+from oddwatch.monitor.delivery import Outgoing
 from oddwatch.monitor.evidence import asked, write_pictures, write_usual
 from oddwatch.monitor.records import (
     USUAL,
@@ -86,7 +86,7 @@ class CameraMonitor:
         self,
         plan: Plan,
         sinks: Sinks,
-        delivery: Delivery,
+        delivery: Outgoing,
         *,
         clocks: Clocks | None = None,
         networks: Networks | None = None,

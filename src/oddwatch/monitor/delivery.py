@@ -8,12 +8,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 _log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Outgoing(Protocol):
+    """Where a monitor puts what it tells."""
+
+    def __len__(self) -> int:
+        """How many records wait."""
+
+    def put(self, sink: Callable[[Record], None], record: Record) -> None:
+        """Call sink(record), now or soon."""
 
 
 class Delivery:

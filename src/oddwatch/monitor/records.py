@@ -162,6 +162,10 @@ class Readiness:
     says: str = ""
 
 
+Record = EventRecord | FindingRecord | GapRecord | Readiness
+"""What a monitor tells."""
+
+
 @dataclass(frozen=True)
 class CameraStatistics:
     """Of one camera, now. lag_seconds: from a picture to its score. score_quantiles, seconds_per_frame: (50%, 99%,

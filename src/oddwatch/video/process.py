@@ -6,7 +6,6 @@ import logging
 import math
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Self
 import cv2
 
 from oddwatch.errors import OddwatchError, VideoError
+from oddwatch.processes import ended_how, start_python
 from oddwatch.video.camera import CameraClip, CameraFrame, CameraItem, CameraOptions, CameraState, Clocks
 from oddwatch.video.live import LiveReader
 from oddwatch.video.recording import write_clip
@@ -177,7 +177,6 @@ class CameraProcess:
         self._memory.close()
 
     def _start(self) -> None:
-        """A fresh interpreter, not multiprocessing's: that would import all of the main program, for each camera."""
         self._control, far = multiprocessing.Pipe()
         self._bell, far_bell = multiprocessing.Pipe(duplex=False)
         os.set_blocking(self._bell.fileno(), False)
@@ -185,13 +184,7 @@ class CameraProcess:
         self._ring.beat = self._clocks.monotonic() + _START_SECONDS
         passed = (far.fileno(), far_bell.fileno(), self._memory.fileno())
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD, *map(str, passed)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=passed,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                process_group=0,  # Ctrl-C is the parent's; it says when to end
-            )
+            self._process = start_python(_CHILD, passed)
         finally:
             far.close()
             far_bell.close()
@@ -238,7 +231,7 @@ class CameraProcess:
             process.kill()
             why = f"its decoder gave no sign of life for {patience:.0f} s and was stopped"
         else:
-            why = f"its decoder ended ({_ended(process.returncode)})"
+            why = f"its decoder ended ({ended_how(process.returncode)})"
         process.wait()
         items = self._messages()
         self._before = replace(self.counts, restarts=self._before.restarts + 1)
@@ -262,14 +255,6 @@ def _order(item: CameraItem) -> tuple[float, int]:
     if isinstance(item, CameraClip):
         return math.inf, 0
     return item.seconds, 0 if item.kind in ("connected", "changed") else 2
-
-
-def _ended(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with suppress(ValueError):
-        return f"signal {signal.Signals(-code).name}"
-    return f"signal {-code}"
 
 
 # the child
