@@ -15,7 +15,7 @@ from oddwatch.embed import Progress, StoredEmbeddings
 from oddwatch.errors import NotEnoughVideoError, VideoError
 from oddwatch.scorers import GridScorer, Scorer
 from oddwatch.scorers.base import PIXELS
-from oddwatch.types import Embeddings, FloatArray, Reason, ScoreTrack, covered_seconds
+from oddwatch.types import Embeddings, FloatArray, ScoreTrack, covered_seconds
 
 Indices = NDArray[np.int64]
 PIECE_SECONDS = 10.0
@@ -117,10 +117,6 @@ class FittedScorer:
         """(N, Gh, Gw) anomaly maps of grids (N, Gh, Gw, d)."""
         return self._grid.maps(grids)
 
-    def reasons(self, grids: FloatArray, maps: NDArray[np.float32]) -> tuple[Reason | None, ...] | None:
-        """Why the highest cell of each map is high; None for a map of zeros, and altogether when the scorer is mute."""
-        return self._grid.reasons(grids, maps)
-
     def vector_scores(self, vectors: FloatArray) -> FloatArray:
         """(N,) scores of vectors (N, D)."""
         return self.scorer.score(vectors)
@@ -142,8 +138,8 @@ class FittedScorer:
                 f"its picture has another shape than the video this detector learned from (grid {shapes})",
                 "score the camera view that it learned, or learn a detector for this one",
             )
-        found = self.maps(grid)
-        scores, reasons = found.max(axis=(1, 2)).astype(np.float64), self.reasons(grid, found)
+        found, reasons = self._grid.explained(grid)
+        scores = found.max(axis=(1, 2)).astype(np.float64)
         return ScoreTrack(source, *times, scores, peak_boxes(found), found if maps else None, reasons=reasons)
 
     def scores(self, stored: StoredEmbeddings, first: int, last: int) -> FloatArray:

@@ -14,6 +14,8 @@ from oddwatch.types import FloatArray, Reason
 
 Arrays = dict[str, FloatArray]
 Rows = NDArray[np.float32]
+Explain = Callable[[NDArray[np.intp]], list[Reason] | None]
+"""Indices of rows -> why each has its score; None from scorers that cannot say."""
 PIXELS = ("pixels",)
 """The `columns` of a scorer whose rows are the pixels of clips."""
 
@@ -63,6 +65,10 @@ class Scorer(ABC):
     def explain(self, x: FloatArray) -> list[Reason] | None:
         """Why each of the rows x (n, d) has its score; None from scorers that cannot say."""
         return None
+
+    def score_and_explain(self, x: FloatArray) -> tuple[FloatArray, Explain]:
+        """The scores of rows x (n, d), and what explains some of them: for scorers that need not measure twice then."""
+        return self.score(x), lambda at: self.explain(x[at])
 
     def says(self) -> str:
         """What became of it in `fit`, in short; empty when there is nothing to say."""

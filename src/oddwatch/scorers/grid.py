@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.scorers.base import Rows, Scorer
+from oddwatch.scorers.base import Explain, Rows, Scorer
 from oddwatch.types import FloatArray, Reason
 
 
@@ -25,29 +25,40 @@ class GridScorer:
     def rows(values: FloatArray, cells: NDArray[np.integer[Any]], shape: tuple[int, int]) -> Rows:
         """Rows (m, d + 2) from the values (m, d) of cells (m,) of a flattened grid of `shape` (Gh, Gw)."""
         height, width = shape
-        y, x = (cells // width + 0.5) / height - 0.5, (cells % width + 0.5 - width / 2) / height
-        return np.concatenate([values, y[:, None], x[:, None]], axis=1).astype(np.float32)
+        rows = np.empty((len(values), values.shape[1] + 2), np.float32)
+        rows[:, :-2] = values
+        rows[:, -2] = (cells // width + 0.5) / height - 0.5
+        rows[:, -1] = (cells % width + 0.5 - width / 2) / height
+        return rows
 
     def maps(self, grid: FloatArray) -> Rows:
         """(N, Gh, Gw) float32 anomaly maps."""
-        flat = grid.reshape(len(grid), -1, grid.shape[-1])
-        held = flat.any(axis=-1)
-        maps = np.zeros(held.shape, dtype=np.float32)
-        if held.any():
-            maps[held] = self.scorer.score(self.rows(flat[held], np.nonzero(held)[1], (grid.shape[1], grid.shape[2])))
-        return maps.reshape(grid.shape[:3])
+        return self._scored(grid)[0]
 
-    def reasons(self, grid: FloatArray, maps: Rows) -> tuple[Reason | None, ...] | None:
-        """For each map (N, Gh, Gw) of a grid why its highest cell is high; None for a map of zeros, and altogether from
-        scorers that cannot say.
+    def explained(self, grid: FloatArray) -> tuple[Rows, tuple[Reason | None, ...] | None]:
+        """The maps, and for each why its highest cell is high: None for a map of zeros, and altogether from scorers
+        that cannot say.
         """
-        flat, peaks = grid.reshape(len(grid), -1, grid.shape[-1]), maps.reshape(len(maps), -1).argmax(axis=1)
-        high = np.flatnonzero(maps.any(axis=(1, 2)))
-        rows = self.rows(flat[high, peaks[high]], peaks[high], (grid.shape[1], grid.shape[2]))
-        found = self.scorer.explain(rows) if len(rows) else []
-        if found is None:
-            return None
+        maps, held, explain = self._scored(grid)
         reasons: list[Reason | None] = [None] * len(maps)
-        for index, reason in zip(high, found, strict=True):
-            reasons[index] = reason
-        return tuple(reasons)
+        high = np.flatnonzero(maps.any(axis=(1, 2)))
+        if explain and len(high):
+            peaks = maps.reshape(len(maps), -1).argmax(axis=1)
+            row_of = np.cumsum(held).reshape(held.shape) - 1
+            found = explain(row_of[high, peaks[high]])
+            if found is None:
+                return maps, None
+            for index, reason in zip(high, found, strict=True):
+                reasons[index] = reason
+        return maps, tuple(reasons)
+
+    def _scored(self, grid: FloatArray) -> tuple[Rows, NDArray[np.bool_], Explain | None]:
+        """The maps, (N, Gh x Gw) which cells hold something, and what explains them by number; None for none."""
+        flat = grid.reshape(len(grid), -1, grid.shape[-1])
+        held = np.asarray(flat.any(axis=-1), np.bool_)
+        maps: Rows = np.zeros(held.shape, dtype=np.float32)
+        explain: Explain | None = None
+        if held.any():
+            rows = self.rows(flat[held], np.nonzero(held)[1], (grid.shape[1], grid.shape[2]))
+            maps[held], explain = self.scorer.score_and_explain(rows)
+        return maps.reshape(grid.shape[:3]), held, explain

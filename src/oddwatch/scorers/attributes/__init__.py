@@ -13,12 +13,13 @@ from oddwatch.scorers.attributes.crowd import Crowd
 from oddwatch.scorers.attributes.direction import Direction
 from oddwatch.scorers.attributes.dwell import Dwell
 from oddwatch.scorers.attributes.place import Place
+from oddwatch.scorers.attributes.placed import bins
 from oddwatch.scorers.attributes.rest import Left, Taken
 from oddwatch.scorers.attributes.scene import Scene
 from oddwatch.scorers.attributes.size import Shape, Size
 from oddwatch.scorers.attributes.speed import Speed
 from oddwatch.scorers.attributes.velocity import Velocity
-from oddwatch.scorers.base import Arrays, Rows, Scorer, checked
+from oddwatch.scorers.base import Arrays, Explain, Rows, Scorer, checked
 from oddwatch.types import FloatArray, Reason
 
 ALL: tuple[Attribute, ...] = (
@@ -105,16 +106,17 @@ class AttributesScorer(Scorer):
         return np.asarray(_measured(self._usual, rows) / self._levels, dtype=np.float32)
 
     def score(self, x: FloatArray) -> FloatArray:
-        return np.asarray(_parts(self.attributes(x)).sum(axis=1), dtype=np.float64)
+        return self.score_and_explain(x)[0]
 
     def explain(self, x: FloatArray) -> list[Reason]:
         """For each row the attribute that adds most to its score, by how much, and in words."""
         rows = checked(x, columns=len(COLUMNS))
-        found = self.attributes(rows)
-        most = _parts(found).argmax(axis=1)
-        return [
-            Reason(self._used[i].name, float(found[n, i]), self._usual[i].says(rows[n])) for n, i in enumerate(most)
-        ]
+        return self._explained(rows, self.attributes(rows))
+
+    def score_and_explain(self, x: FloatArray) -> tuple[FloatArray, Explain]:
+        found = self.attributes(x)
+        scores = np.asarray(_parts(found).sum(axis=1), dtype=np.float64)
+        return scores, lambda at: self._explained(np.asarray(x[at], np.float32), found[at])
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._sums is None:
@@ -132,6 +134,12 @@ class AttributesScorer(Scorer):
             sums.append({k.removeprefix(start): np.asarray(v) for k, v in arrays.items() if k.startswith(start)})
         self._take(sums)
         return self
+
+    def _explained(self, rows: Rows, found: Rows) -> list[Reason]:
+        most = _parts(found).argmax(axis=1)
+        return [
+            Reason(self._used[i].name, float(found[n, i]), self._usual[i].says(rows[n])) for n, i in enumerate(most)
+        ]
 
     def _take(self, sums: list[Sums]) -> None:
         self._sums = sums
@@ -157,7 +165,8 @@ def _added(one: Sequence[Sums], other: Sequence[Sums], sign: int = 1) -> list[Su
 
 def _measured(usual: Sequence[Usual], rows: Rows) -> Rows:
     """(n, a)."""
-    return np.stack([one.measure(rows) for one in usual], axis=1).astype(np.float32)
+    where = bins(rows)
+    return np.stack([one.measure(rows, where) for one in usual], axis=1).astype(np.float32)
 
 
 def _highest(measured: Rows, blocks: int) -> Rows:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.attributes.placed import PlacedGaussian, gaussian_sums
 from oddwatch.scorers.base import Rows
 
@@ -38,8 +38,8 @@ class _UsuallyBelow(Usual):
     name: str
     sentence: Callable[[float, float], str]
 
-    def measure(self, rows: Rows) -> Rows:
-        return self.here.above(rows, column(rows, self.name))
+    def measure(self, rows: Rows, where: Bins) -> Rows:
+        return self.here.above(where, column(rows, self.name))
 
     def says(self, row: Rows) -> str:
         return self.sentence(float(column(row[None], self.name)[0]), self.here.usually(row))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.base import Rows
 
 _EDGES = ("edges_0", "edges_45", "edges_90", "edges_135")
@@ -39,7 +39,7 @@ class _UsualAppearance(Usual):
     mean: NDArray[np.float64]
     precision: NDArray[np.float64]
 
-    def measure(self, rows: Rows) -> Rows:
+    def measure(self, rows: Rows, where: Bins) -> Rows:
         off = _edges(rows) - self.mean
         squared = np.einsum("ni,ij,nj->n", off, self.precision, off)
         return np.asarray(np.sqrt(np.maximum(squared, 0)) * (column(rows, "moving") > _CLEAR), np.float32)

@@ -16,6 +16,9 @@ COLUMNS = (
 )
 """The columns of the `motion` backbone's grid, with location."""
 
+Bins = NDArray[np.intp]
+"""(n,) where each row is: an index into a flattened map of places."""
+
 Sums = dict[str, NDArray[np.float64]]
 """Of usual rows. Those of two sets of rows add up to those of both together, up to rounding."""
 
@@ -30,8 +33,8 @@ class Usual(ABC):
     """What is usual of one attribute."""
 
     @abstractmethod
-    def measure(self, rows: Rows) -> Rows:
-        """(n,) float32 >= 0, 0 for the most usual."""
+    def measure(self, rows: Rows, where: Bins) -> Rows:
+        """(n,) float32 >= 0, 0 for the most usual. where: `placed.bins` of the rows, which most attributes need."""
 
     @abstractmethod
     def says(self, row: Rows) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.attributes.placed import NEVER, bins, blurred, placed_sum
 from oddwatch.scorers.base import Rows
 
@@ -54,15 +54,14 @@ class _UsualDirection(Usual):
     shares: NDArray[np.float64]
     pace: float
 
-    def measure(self, rows: Rows) -> Rows:
-        share = np.maximum(self.shares[_heading(rows), *bins(rows)], NEVER)
+    def measure(self, rows: Rows, where: Bins) -> Rows:
+        share = np.maximum(self.shares.reshape(len(WAYS), -1)[_heading(rows), where], NEVER)
         # What moves on the spot goes nowhere.
         purpose = _clear(rows) * np.minimum(_speed(rows) / (self.pace / 2), 1)
         return np.asarray(purpose * -np.log(share), np.float32)
 
     def says(self, row: Rows) -> str:
-        y, x = bins(row[None])
-        usually = WAYS[int(self.shares[:, y[0], x[0]].argmax())]
+        usually = WAYS[int(self.shares.reshape(len(WAYS), -1)[:, bins(row[None])[0]].argmax())]
         return f"going {WAYS[int(_heading(row[None])[0])]}, here one goes {usually}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.attributes.placed import NEVER, bins, occupancy, placed_sum
 from oddwatch.scorers.base import Rows
 
@@ -31,12 +31,11 @@ class _UsualPlace(Usual):
 
     shares: NDArray[np.float64]
 
-    def measure(self, rows: Rows) -> Rows:
-        return np.asarray(column(rows, "moving") * -np.log(self.shares[bins(rows)]), np.float32)
+    def measure(self, rows: Rows, where: Bins) -> Rows:
+        return np.asarray(column(rows, "moving") * -np.log(self.shares.take(where)), np.float32)
 
     def says(self, row: Rows) -> str:
-        y, x = bins(row[None])
-        share = float(self.shares[y[0], x[0]])
+        share = float(self.shares.take(bins(row[None]))[0])
         if share <= NEVER:
             return "nothing has moved here in all that was learned"
         return f"things move here {1 / share:,.0f} times less often than where most do"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.scorers.attributes.base import Sums, column
+from oddwatch.scorers.attributes.base import Bins, Sums, column
 from oddwatch.scorers.base import Rows
 from oddwatch.types import FloatArray
 
@@ -22,17 +22,17 @@ _BLUR_BINS = 1.2  # about half a person
 _TRUSTED = 0.3  # of the mean count of a place: so much of the whole picture's is mixed with each place's own
 
 
-def bins(rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row and column of the bin of each row."""
-    y = np.floor((column(rows, "y") + 0.5) * BINS).astype(np.intp)
-    x = np.floor((column(rows, "x") + WIDTHS / 2) * BINS).astype(np.intp)
-    return np.clip(y, 0, BINS - 1), np.clip(x, 0, WIDTHS * BINS - 1)
+def bins(rows: Rows) -> Bins:
+    """(n,) which bin each row is in, of a flattened map."""
+    y = np.floor((column(rows, "y") + 0.5) * BINS)
+    x = np.floor((column(rows, "x") + WIDTHS / 2) * BINS)
+    y, x = np.minimum(np.maximum(y, 0), BINS - 1), np.minimum(np.maximum(x, 0), WIDTHS * BINS - 1)
+    return np.asarray(y * (WIDTHS * BINS) + x, np.intp)
 
 
 def placed_sum(rows: Rows, values: FloatArray) -> NDArray[np.float64]:
     """(bins, 3 bins) sum of the values (n,) in each bin."""
-    where = np.ravel_multi_index(bins(rows), (BINS, WIDTHS * BINS))
-    sums = np.bincount(where, values.astype(np.float64), BINS * WIDTHS * BINS)
+    sums = np.bincount(bins(rows), values.astype(np.float64), BINS * WIDTHS * BINS)
     return np.asarray(sums.reshape(BINS, WIDTHS * BINS), np.float64)
 
 
@@ -87,12 +87,10 @@ class PlacedGaussian:
         spread = np.sqrt(np.maximum((blurred(values) + prior * variance) / n - off**2, least_spread**2))
         return PlacedGaussian(expected + off, spread)
 
-    def above(self, rows: Rows, values: Rows) -> Rows:
-        """(n,) standard deviations by which values lie above what is usual at their places, at least 0."""
-        where = bins(rows)
-        return np.asarray(np.maximum(values - self.mean[where], 0) / self.spread[where], np.float32)
+    def above(self, where: Bins, values: Rows) -> Rows:
+        """(n,) standard deviations by which values lie above what is usual where they are, at least 0."""
+        return np.asarray(np.maximum(values - self.mean.take(where), 0) / self.spread.take(where), np.float32)
 
     def usually(self, row: Rows) -> float:
         """The mean where one row (d,) is."""
-        y, x = bins(row[None])
-        return float(self.mean[y[0], x[0]])
+        return float(self.mean.take(bins(row[None]))[0])

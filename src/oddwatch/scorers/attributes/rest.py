@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
-from oddwatch.scorers.attributes.placed import bins, occupancy, placed_sum
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
+from oddwatch.scorers.attributes.placed import occupancy, placed_sum
 from oddwatch.scorers.base import Rows
 
 
@@ -40,8 +40,8 @@ class _UsualRest(Usual):
     shares: NDArray[np.float64]
     sentence: str
 
-    def measure(self, rows: Rows) -> Rows:
-        return np.asarray(column(rows, self.name) * -np.log(self.shares[bins(rows)]), np.float32)
+    def measure(self, rows: Rows, where: Bins) -> Rows:
+        return np.asarray(column(rows, self.name) * -np.log(self.shares.take(where)), np.float32)
 
     def says(self, row: Rows) -> str:
         return self.sentence

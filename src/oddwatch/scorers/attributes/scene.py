@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.base import Rows
 
 _LEAST_SPREAD = 0.03  # share of the picture
@@ -33,7 +33,7 @@ class _UsualScene(Usual):
     mean: float
     spread: float
 
-    def measure(self, rows: Rows) -> Rows:
+    def measure(self, rows: Rows, where: Bins) -> Rows:
         return np.asarray(np.maximum(column(rows, "changed") - self.mean, 0) / self.spread, np.float32)
 
     def says(self, row: Rows) -> str:

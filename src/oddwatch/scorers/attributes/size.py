@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.attributes.placed import PlacedGaussian, gaussian_sums
 from oddwatch.scorers.base import Rows
 
@@ -71,8 +71,8 @@ class _UsualBlob(Usual):
     value: Callable[[Rows], Rows]
     sentence: Callable[[float], str]
 
-    def measure(self, rows: Rows) -> Rows:
-        return self.here.above(rows, self.value(rows)) * _there(rows)
+    def measure(self, rows: Rows, where: Bins) -> Rows:
+        return self.here.above(where, self.value(rows)) * _there(rows)
 
     def says(self, row: Rows) -> str:
         return self.sentence(float(np.exp(self.value(row[None])[0] - self.here.usually(row))))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.attributes.placed import PlacedGaussian, gaussian_sums
 from oddwatch.scorers.base import Rows
 
@@ -43,8 +43,8 @@ class _UsualSpeed(Usual):
     here: PlacedGaussian
     own: PlacedGaussian
 
-    def measure(self, rows: Rows) -> Rows:
-        return self.here.above(rows, column(rows, "speed"))
+    def measure(self, rows: Rows, where: Bins) -> Rows:
+        return self.here.above(where, column(rows, "speed"))
 
     def says(self, row: Rows) -> str:
         return f"{float(_own(row[None])[0]) / max(self.own.usually(row), 1e-3):.1f}x the usual speed here"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from oddwatch.scorers.attributes.base import Attribute, Sums, Usual, column
+from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.base import Rows
 
 CLEAR = 0.3
@@ -59,7 +59,7 @@ class _UsualVelocity(Usual):
     known: KDTree
     units: NDArray[np.float64]
 
-    def measure(self, rows: Rows) -> Rows:
+    def measure(self, rows: Rows, where: Bins) -> Rows:
         distance = self.known.query(_velocity_and_place(rows) * self.units)[0]
         return np.asarray(distance * np.minimum(column(rows, "moving") / CLEAR, 1), np.float32)
 
