@@ -14,6 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
 
 from oddwatch.types import Image
 
@@ -125,8 +126,7 @@ class Health:
             return found
         self._last_look = seconds
         grey = _small(image)
-        low, high = np.percentile(grey, (1, 99))
-        dark = bool(grey.mean() < _DARK_LEVEL and high - low < _DARK_SPREAD)
+        dark = bool(grey.mean() < _DARK_LEVEL and np.ptp(np.percentile(grey, (1, 99))) < _DARK_SPREAD)
         white = bool((grey >= _WHITE_LEVEL).mean() >= _WHITE_SHARE)
         frozen = self._before is not None and float(np.abs(grey - self._before).mean()) < _SAME_LEVELS
         self._before = self._before if frozen else grey
@@ -214,31 +214,43 @@ class _View:
 
 
 def _difference(usual: _Map, now: _Map) -> View:
-    window, frequencies = _spectrum(usual.shape)
-    one, other = np.fft.rfft2(usual * window), np.fft.rfft2(now * window)
+    known = _spectrum(usual.shape)
+    one, other = rfft2(usual * known.window), rfft2(now * known.window)
     cross = other * np.conj(one)
-    seen = (frequencies >= _SEEN[0]) & (frequencies <= _SEEN[1])
-    size = np.abs(cross)
-    phases = np.where(seen, cross / np.maximum(size, 1e-12), 0)
-    match = np.fft.irfft2(phases, s=usual.shape) / np.fft.irfft2(seen.astype(np.float64), s=usual.shape)[0, 0]
+    phases = np.where(known.seen, cross / np.maximum(np.abs(cross), 1e-12), 0)
+    match = irfft2(phases, s=usual.shape) / known.best_match
     near = np.arange(-1, 2)
     if match[np.ix_(near, near)].max() >= _KNOWN_MATCH:
         # How much of the usual structure is left, fine against coarse. Noise is in neither: it does not correlate.
         fine, coarse = (
             float(cross.real[band].sum() / (np.square(np.abs(one[band])).sum() + 1e-12))
-            for band in ((frequencies >= low) & (frequencies <= high) for low, high in (_FINE, _COARSE))
+            for band in (known.fine, known.coarse)
         )
         return "blurred" if fine < _BLUR_SHARE * coarse else ""
-    left = np.square(np.abs(other[seen])).sum() / (np.square(np.abs(one[seen])).sum() + 1e-12)
+    left = np.square(np.abs(other[known.seen])).sum() / (np.square(np.abs(one[known.seen])).sum() + 1e-12)
     return "covered" if np.sqrt(left) < _FLAT_SHARE else "moved"
 
 
+@dataclass(frozen=True)
+class _Spectrum:
+    """Of pictures (h, w) of one shape. window: (h, w) fades their edges out. seen, fine, coarse: (h, w // 2 + 1) which
+    frequencies are in `_SEEN`, `_FINE` and `_COARSE`. best_match: of a picture with itself.
+    """
+
+    window: _Map
+    seen: NDArray[np.bool_]
+    fine: NDArray[np.bool_]
+    coarse: NDArray[np.bool_]
+    best_match: float
+
+
 @lru_cache(maxsize=8)
-def _spectrum(shape: tuple[int, int]) -> tuple[_Map, NDArray[np.float64]]:
-    """(h, w) window that fades the edges of the picture out, (h, w // 2 + 1) frequencies in cycles per pixel."""
+def _spectrum(shape: tuple[int, int]) -> _Spectrum:
     height, width = shape
     window = np.asarray(cv2.createHanningWindow((width, height), cv2.CV_32F), dtype=np.float32)
-    return window, np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    seen, fine, coarse = ((frequencies >= low) & (frequencies <= high) for low, high in (_SEEN, _FINE, _COARSE))
+    return _Spectrum(window, seen, fine, coarse, float(irfft2(seen.astype(np.float64), s=shape)[0, 0]))
 
 
 def _small(image: Image) -> _Map:
