@@ -8,6 +8,8 @@ alike: grass looks like other grass, but that did not change.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,27 +38,36 @@ def follow_leaps(velocity: Map, now: Image, before: Image) -> None:
     lost = (left > _CHANGED) & (left > _UNEXPLAINED * changed)
     lost &= cv2.boxFilter(lost.astype(np.uint8), -1, (2 * _NEAR + 1, 2 * _NEAR + 1), normalize=False) >= _AGREE
     found = []
-    for y, x in np.argwhere(lost).tolist():
+    for (y, x), most in zip(np.argwhere(lost).tolist(), (_FOUND * left[lost]).tolist(), strict=True):
         rows, columns = _block(y, now.shape[0]), _block(x, now.shape[1])
         right, down = _leap(rows, columns, now, before)
         source = slice(rows.start - down, rows.stop - down), slice(columns.start - right, columns.stop - right)
-        apart = cv2.absdiff(now[rows, columns], before[source]).mean()
-        if apart < _FOUND * left[y, x] and change[source].mean() > _CHANGED:
+        block = now[rows, columns]
+        apart = cv2.norm(block, before[source], cv2.NORM_L1) / block.size
+        if apart < most and cv2.norm(change[source], cv2.NORM_L1) > _CHANGED * block.size:
             found.append((y, x, right, down))
-    for y, x, right, down in found:
-        near = np.abs(np.subtract(found, (y, x, right, down))) <= (_NEAR, _NEAR, _ALIKE_PX, _ALIKE_PX)
-        if np.count_nonzero(near.all(axis=1)) >= _AGREE:
+    leaps = np.array(found)
+    for leap in leaps if len(found) >= _AGREE else ():
+        alike = (np.abs(leaps - leap) <= (_NEAR, _NEAR, _ALIKE_PX, _ALIKE_PX)).all(axis=1)
+        if np.count_nonzero(alike) >= _AGREE:
+            y, x, right, down = leap
             velocity[y * _TILE : (y + 1) * _TILE, x * _TILE : (x + 1) * _TILE] = 2 * right, 2 * down
 
 
 def _unexplained(velocity: Map, now: Image, before: Image) -> Image:
     """Difference between this frame and the one before, moved along the flow."""
-    height, width = now.shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = _places(*now.shape)
     moved = cv2.remap(
         before, x - velocity[..., 0] / 2, y - velocity[..., 1] / 2, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(cv2.absdiff(now, moved), np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _places(height: int, width: int) -> tuple[Map, Map]:
+    """(height, width) x and y of each pixel."""
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return x, y
 
 
 def _blocks(difference: Image) -> Map:
