@@ -57,7 +57,7 @@ def main() -> None:
     before = next(f for f in frames if f.time_seconds >= track.start_seconds[shown] - 1e-6)
     grays = [cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY) for frame in (now, before)]
     velocity = Flow("fine")(np.asarray(grays[0], np.uint8), np.asarray(grays[1], np.uint8)).velocity
-    alone = measure(velocity, np.asarray(grays[0], np.uint8), window_px=28, moving_px=0.2).means[..., 0]
+    alone = measure(velocity, np.asarray(grays[0], np.uint8), window_px=28, moving_px=0.2).means[0]
     carried = embeddings.grid[shown, ..., CHANNELS.index("speed")]
     reason = track.reasons[shown]
     figure, axes = plt.subplots(1, 5, figsize=(15, 2.9), layout="constrained")

@@ -137,8 +137,8 @@ class _Pair:
 
 @dataclass
 class _Moment:
-    """What is known of one pair. values: (h, w, 10) not yet carried, of which the first three are in frame heights per
-    second. velocity: cells per `elapsed`. lasting: (h, w, 7) what is not carried any more. forward: `values` carried.
+    """What is known of one pair. values: (10, h, w) not yet carried, of which the first three are in frame heights per
+    second. velocity: cells per `elapsed`. lasting: (7, h, w) what is not carried any more. forward: `values` carried.
     """
 
     values: Map
@@ -246,14 +246,15 @@ class _MotionStream(EmbeddingStream):
     def _moment(self, pair: _Pair, windows: Windows) -> _Moment:
         seconds = max(pair.now.time_seconds - pair.before.time_seconds, 1e-3)
         elapsed = max(pair.now.time_seconds - pair.since, 1e-3)
-        values = np.dstack([windows.means, blob_sizes(windows.moving)])
-        values[..., :3] /= seconds * pair.now.image.shape[0]
+        values = np.concatenate([windows.means, blob_sizes(windows.moving)])
+        values[:3] /= seconds * pair.now.image.shape[0]
         velocity = windows.velocity * np.float32(elapsed / seconds)
         forward = self._carried.step(values, velocity, elapsed)
-        heading = self._course.step(forward[..., :4], velocity, elapsed)
-        course = heading[..., 1:3] / (heading[..., 3:] + _LITTLE)
-        around = crowd(forward[..., _EDGES], forward[..., MOVING.index("moving")], self._window_cells)
-        lasting = np.dstack([course, around, self._background.update(pair.now.image, windows.moving, elapsed)])
+        heading = self._course.step(forward[:4], velocity, elapsed)
+        course = heading[1:3] / (heading[3:] + _LITTLE)
+        around = crowd(forward[_EDGES], forward[MOVING.index("moving")], self._window_cells)
+        background = self._background.update(pair.now.image, windows.moving, elapsed)
+        lasting = np.concatenate([course, around[None], background])
         return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward)
 
     def _flush(self, until: float = float("inf")) -> list[tuple[_Moment, Map]]:
@@ -271,7 +272,7 @@ class _MotionStream(EmbeddingStream):
     def _embeddings(self, ready: Sequence[tuple[_Moment, Map]]) -> Embeddings | None:
         if not ready:
             return None
-        grids = np.stack([self._grid(np.dstack([carried, moment.lasting])) for moment, carried in ready])
+        grids = np.stack([self._grid((*carried, *moment.lasting)) for moment, carried in ready])
         return Embeddings(
             vector=_vectors(grids),
             grid=grids,
@@ -279,10 +280,11 @@ class _MotionStream(EmbeddingStream):
             end_seconds=np.array([moment.end for moment, _ in ready]),
         )
 
-    def _grid(self, cells: Map) -> Map:
+    def _grid(self, cells: Sequence[Map]) -> Map:
+        """(Gh, Gw, 17) of as many maps (h, w)."""
         step = self._o.stride_px // CELL_PX
-        offset = step // 2 if min(cells.shape[:2]) > step // 2 else 0
-        grid = cells[offset::step, offset::step].copy()
+        offset = step // 2 if min(cells[0].shape) > step // 2 else 0
+        grid = np.stack([one[offset::step, offset::step] for one in cells], axis=-1)
         grid[..., _EDGES] = np.sqrt(np.maximum(grid[..., _EDGES], 0))
         grid[grid[..., _HELD_BY].max(axis=-1) < max(self._o.held_share, 1e-6)] = 0
         return grid

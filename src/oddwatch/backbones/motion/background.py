@@ -43,7 +43,7 @@ class Background:
         self._another = 0.0
 
     def update(self, gray: Image, moving: Map, seconds: float) -> Map:
-        """(h, w, 4) `CHANNELS`.
+        """(4, h, w) `CHANNELS`.
 
         left, taken: share of a bag's size around the cell in which something rests that was not there, or is gone that
         was. dwell: log(1 + seconds for which somebody has been in the window, less twice those in which nobody was).
@@ -86,8 +86,9 @@ class Background:
         if rests.any() and self._usual is not None:
             fewer = _outline(now) < _FEWER * _outline(self._usual)
             taken, rests = np.where(fewer, rests, 0), np.where(fewer, 0, rests)
+        dwell = np.log1p(self._dwelt, out=np.zeros_like(rests), where=stays)
         changed = np.full_like(rests, other.mean())
-        return np.dstack([rests, taken, np.where(stays, np.log1p(self._dwelt), 0), changed]).astype(np.float32)
+        return np.stack([rests, taken, dwell, changed]).astype(np.float32)
 
 
 def _outline(cells: Map) -> Map:

@@ -26,19 +26,19 @@ class Carried:
         self._kept = 0.0  # share of the mean that is not of the newest values alone: for plain means at the start
 
     def step(self, windows: Map, velocity: Map, seconds: float) -> Map:
-        """The mean now. windows: (h, w, c), the first channel is the speed. velocity: (h, w, 2) of what each cell
+        """The mean now. windows: (c, h, w), the first channel is the speed. velocity: (2, h, w) of what each cell
         holds, in cells per `seconds`, the time since the last call.
         """
         if self._mean is None:
             self._mean, self._kept = windows, 1.0
-            height, width = windows.shape[:2]
+            height, width = windows.shape[1:]
             self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
             return windows
-        moved = _at(self._mean, self._x - velocity[..., 0], self._y - velocity[..., 1])
+        moved = _at(self._mean, self._x - velocity[0], self._y - velocity[1])
         least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
         self._kept += 1
         weight = np.float32(max(least, 1 / self._kept))
-        gone = windows[..., :1] < _LEFT * moved[..., :1]
+        gone = windows[0] < _LEFT * moved[0]
         self._mean = np.asarray(moved + np.where(gone, (1 + weight) / 2, weight) * (windows - moved), np.float32)
         return self._mean
 
@@ -48,6 +48,7 @@ class Carried:
 
 
 def _at(mean: Map, x: Map, y: Map) -> Map:
-    """mean (h, w, c) read at x, y (h, w)."""
-    parts = [mean[..., i : i + 4] for i in range(0, mean.shape[2], 4)]  # remap takes at most 4 channels
-    return np.dstack([cv2.remap(p, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for p in parts])
+    """mean (c, h, w) read at x, y (h, w)."""
+    parts = [cv2.merge(list(mean[i : i + 4])) for i in range(0, len(mean), 4)]  # remap takes at most 4 channels
+    moved = [cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in parts]
+    return np.stack([channel for part in moved for channel in cv2.split(part)])

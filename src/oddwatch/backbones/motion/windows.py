@@ -21,8 +21,8 @@ _NEAR_PX = 7  # half-size pixels over which the velocity of a cell is decided, a
 
 @dataclass(frozen=True)
 class Windows:
-    """means: (H / 4, W / 4, 8) `CHANNELS`, px per frame. moving: (H / 4, W / 4) share of each cell alone. velocity:
-    (H / 4, W / 4, 2) of what dominates each cell, in cells per frame.
+    """means: (8, H / 4, W / 4) `CHANNELS`, px per frame. moving: (H / 4, W / 4) share of each cell alone. velocity:
+    (2, H / 4, W / 4) of what dominates each cell, in cells per frame.
     """
 
     means: Map
@@ -37,28 +37,26 @@ def measure(flow: Map, gray: Image, *, window_px: float, moving_px: float) -> Wi
     top, bottom = _rows(flow)
     side = max(round(window_px / CELL_PX), 1)
     if top == bottom:
-        empty = np.zeros((size[1], size[0]), np.float32)
-        return Windows(
-            np.zeros((*empty.shape, len(CHANNELS)), np.float32), empty, np.zeros((*empty.shape, 2), np.float32)
-        )
+        empty = np.zeros((len(CHANNELS), size[1], size[0]), np.float32)
+        return Windows(empty, empty[0], empty[:2])
     part = flow[top:bottom]
     right, down = cv2.split(part)
     # Not cv2.magnitude: it rounds by where in memory its input lies, so the same frames gave other bits at times.
     squared = right * right + down * down
     speed = np.sqrt(squared)
     moving = (speed > moving_px).astype(np.float32)
-    cells = np.zeros((size[1], size[0], 2 + len(CHANNELS)), np.float32)
+    cells = np.zeros((len(CHANNELS) + 2, size[1], size[0]), np.float32)
     inside = size[0], (bottom - top) // 2
-    within = cells[top // 2 : bottom // 2]
+    within = cells[:, top // 2 : bottom // 2]
     for index, values in enumerate([speed, right, down, moving, *_edges(gray, moving, top, bottom)]):
-        within[..., index] = cv2.resize(values, inside, interpolation=cv2.INTER_AREA)
+        within[index] = cv2.resize(values, inside, interpolation=cv2.INTER_AREA)
     near = (_NEAR_PX, _NEAR_PX)
     weight = cv2.blur(squared, near) + 1e-3
     for index, values in enumerate([right, down]):
         dominant = cv2.blur(values * squared, near) / weight
-        within[..., len(CHANNELS) + index] = cv2.resize(dominant, inside, interpolation=cv2.INTER_AREA) / CELL_PX
-    means = cv2.blur(cells[..., : len(CHANNELS)], (side, side))
-    return Windows(np.asarray(means, np.float32), cells[..., 3], cells[..., len(CHANNELS) :])
+        within[len(CHANNELS) + index] = cv2.resize(dominant, inside, interpolation=cv2.INTER_AREA) / CELL_PX
+    means = np.stack([cv2.blur(one, (side, side)) for one in cells[: len(CHANNELS)]])
+    return Windows(np.asarray(means, np.float32), cells[3], cells[len(CHANNELS) :])
 
 
 def _rows(flow: Map) -> tuple[int, int]:
