@@ -32,6 +32,12 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _require_shape(condition: bool, message: str, value: object) -> None:
+    # The text is put together only for an error: these checks are made several times a frame.
+    if not condition:
+        raise ValueError(f"{message}, got {_shape(value)}")
+
+
 def covered_stretches(start_seconds: FloatArray, end_seconds: FloatArray) -> list[tuple[float, float]]:
     """The union of intervals (N,) to (N,), which may overlap and leave gaps, as separate ones in order.
 
@@ -76,9 +82,10 @@ class Frame(_ShapeRepr):
     index: int
 
     def __post_init__(self) -> None:
-        _require(
+        _require_shape(
             self.image.ndim == 3 and self.image.shape[2] == 3 and self.image.dtype == np.uint8,
-            f"a frame is (H, W, 3) uint8, got {_shape(self.image)}",
+            "a frame is (H, W, 3) uint8",
+            self.image,
         )
 
 
@@ -108,13 +115,15 @@ class Clip(_ShapeRepr):
     end_seconds: float
 
     def __post_init__(self) -> None:
-        _require(
+        _require_shape(
             self.images.ndim == 4 and self.images.shape[3] == 3 and self.images.dtype == np.uint8,
-            f"clip images are (T, H, W, 3) uint8, got {_shape(self.images)}",
+            "clip images are (T, H, W, 3) uint8",
+            self.images,
         )
-        _require(
+        _require_shape(
             self.times_seconds.shape == self.images.shape[:1],
-            f"{len(self.images)} images need as many times, got {_shape(self.times_seconds)}",
+            f"{len(self.images)} images need as many times",
+            self.times_seconds,
         )
 
 
@@ -133,13 +142,14 @@ class Embeddings(_ShapeRepr):
 
     def __post_init__(self) -> None:
         n = len(self.vector)
-        _require(self.vector.ndim == 2, f"vector is (N, D), got {_shape(self.vector)}")
-        _require(
+        _require_shape(self.vector.ndim == 2, "vector is (N, D)", self.vector)
+        _require_shape(
             self.grid is None or (self.grid.ndim == 4 and len(self.grid) == n),
-            f"grid is (N, Gh, Gw, d) with N = {n}, got {_shape(self.grid)}",
+            f"grid is (N, Gh, Gw, d) with N = {n}",
+            self.grid,
         )
         for name in ("start_seconds", "end_seconds"):
-            _require(getattr(self, name).shape == (n,), f"{name} is ({n},), got {_shape(getattr(self, name))}")
+            _require_shape(getattr(self, name).shape == (n,), f"{name} is ({n},)", getattr(self, name))
 
     def __len__(self) -> int:
         return len(self.vector)
@@ -195,14 +205,15 @@ class ScoreTrack(_ShapeRepr):
 
     def __post_init__(self) -> None:
         n = len(self.scores)
-        _require(self.scores.ndim == 1, f"scores is (N,), got {_shape(self.scores)}")
+        _require_shape(self.scores.ndim == 1, "scores is (N,)", self.scores)
         _require(bool((np.isfinite(self.scores) & (self.scores >= 0)).all()), "scores must be finite and not negative")
         for name, shape in (("start_seconds", (n,)), ("end_seconds", (n,))):
-            _require(getattr(self, name).shape == shape, f"{name} is {shape}, got {_shape(getattr(self, name))}")
-        _require(self.boxes is None or self.boxes.shape == (n, 4), f"boxes is ({n}, 4), got {_shape(self.boxes)}")
-        _require(
+            _require_shape(getattr(self, name).shape == shape, f"{name} is {shape}", getattr(self, name))
+        _require_shape(self.boxes is None or self.boxes.shape == (n, 4), f"boxes is ({n}, 4)", self.boxes)
+        _require_shape(
             self.maps is None or (self.maps.ndim == 3 and len(self.maps) == n),
-            f"maps is ({n}, Gh, Gw), got {_shape(self.maps)}",
+            f"maps is ({n}, Gh, Gw)",
+            self.maps,
         )
         _require(self.reasons is None or len(self.reasons) == n, f"there are {n} reasons, one for each score")
 
