@@ -27,15 +27,10 @@ def _shape(value: object) -> object:
     return f"{value.dtype}{value.shape}" if isinstance(value, np.ndarray) else value
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool, message: str, *arrived: object) -> None:
+    # What arrived is put in words only for an error: these checks are made several times a frame.
     if not condition:
-        raise ValueError(message)
-
-
-def _require_shape(condition: bool, message: str, value: object) -> None:
-    # The text is put together only for an error: these checks are made several times a frame.
-    if not condition:
-        raise ValueError(f"{message}, got {_shape(value)}")
+        raise ValueError(message + "".join(f", got {_shape(value)}" for value in arrived))
 
 
 def covered_stretches(start_seconds: FloatArray, end_seconds: FloatArray) -> list[tuple[float, float]]:
@@ -82,7 +77,7 @@ class Frame(_ShapeRepr):
     index: int
 
     def __post_init__(self) -> None:
-        _require_shape(
+        _require(
             self.image.ndim == 3 and self.image.shape[2] == 3 and self.image.dtype == np.uint8,
             "a frame is (H, W, 3) uint8",
             self.image,
@@ -115,12 +110,12 @@ class Clip(_ShapeRepr):
     end_seconds: float
 
     def __post_init__(self) -> None:
-        _require_shape(
+        _require(
             self.images.ndim == 4 and self.images.shape[3] == 3 and self.images.dtype == np.uint8,
             "clip images are (T, H, W, 3) uint8",
             self.images,
         )
-        _require_shape(
+        _require(
             self.times_seconds.shape == self.images.shape[:1],
             f"{len(self.images)} images need as many times",
             self.times_seconds,
@@ -142,14 +137,14 @@ class Embeddings(_ShapeRepr):
 
     def __post_init__(self) -> None:
         n = len(self.vector)
-        _require_shape(self.vector.ndim == 2, "vector is (N, D)", self.vector)
-        _require_shape(
+        _require(self.vector.ndim == 2, "vector is (N, D)", self.vector)
+        _require(
             self.grid is None or (self.grid.ndim == 4 and len(self.grid) == n),
             f"grid is (N, Gh, Gw, d) with N = {n}",
             self.grid,
         )
         for name in ("start_seconds", "end_seconds"):
-            _require_shape(getattr(self, name).shape == (n,), f"{name} is ({n},)", getattr(self, name))
+            _require(getattr(self, name).shape == (n,), f"{name} is ({n},)", getattr(self, name))
 
     def __len__(self) -> int:
         return len(self.vector)
@@ -205,15 +200,13 @@ class ScoreTrack(_ShapeRepr):
 
     def __post_init__(self) -> None:
         n = len(self.scores)
-        _require_shape(self.scores.ndim == 1, "scores is (N,)", self.scores)
+        _require(self.scores.ndim == 1, "scores is (N,)", self.scores)
         _require(bool((np.isfinite(self.scores) & (self.scores >= 0)).all()), "scores must be finite and not negative")
         for name, shape in (("start_seconds", (n,)), ("end_seconds", (n,))):
-            _require_shape(getattr(self, name).shape == shape, f"{name} is {shape}", getattr(self, name))
-        _require_shape(self.boxes is None or self.boxes.shape == (n, 4), f"boxes is ({n}, 4)", self.boxes)
-        _require_shape(
-            self.maps is None or (self.maps.ndim == 3 and len(self.maps) == n),
-            f"maps is ({n}, Gh, Gw)",
-            self.maps,
+            _require(getattr(self, name).shape == shape, f"{name} is {shape}", getattr(self, name))
+        _require(self.boxes is None or self.boxes.shape == (n, 4), f"boxes is ({n}, 4)", self.boxes)
+        _require(
+            self.maps is None or (self.maps.ndim == 3 and len(self.maps) == n), f"maps is ({n}, Gh, Gw)", self.maps
         )
         _require(self.reasons is None or len(self.reasons) == n, f"there are {n} reasons, one for each score")
 
