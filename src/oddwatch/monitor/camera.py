@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -79,7 +80,8 @@ class _Told:
 
 class CameraMonitor:
     """Watches one camera until `stop`, or until a replay is over. `run` it in a thread of its own; it raises what the
-    camera, the detector or the learning cannot go on from. networks: those that it shares with other cameras.
+    camera, the detector or the learning cannot go on from. networks: those that it shares with other cameras. turn:
+    held while it looks at pictures: threads that compute side by side in Python disturb each other.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class CameraMonitor:
         *,
         clocks: Clocks | None = None,
         networks: Networks | None = None,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self.plan, self._sinks, self._delivery = plan, sinks, delivery
+        self._turn = turn or nullcontext()
         self._clocks = clocks or Clocks()
         self._networks = networks or Networks()
         self._stopped = threading.Event()
@@ -135,7 +139,8 @@ class CameraMonitor:
                 while not self._stopped.is_set() and not ended:
                     items = camera.read(timeout=_READ_SECONDS)
                     self._counts = camera.counts
-                    self._take(items, gaps)
+                    with self._turn:
+                        self._take(items, gaps)
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
                     if not self._replays_fast and (found := self._health.tick(self._clocks.monotonic())):
                         self._tell_findings(found)

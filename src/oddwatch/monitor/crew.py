@@ -61,10 +61,11 @@ class Crew:
             self._workers = [None] * len(self._workers)
 
     def join(self, monitor: FarMonitor) -> tuple[int, _Worker]:
-        """Begin to watch; returns the place and the process. Raises OddwatchError."""
-        heavy = _is_heavy(monitor.plan)
+        """One camera more is watched; returns the place and the process."""
         with self._changing:
-            place = 0 if heavy else min(range(len(self._cameras)), key=lambda place: (self._cameras[place], place))
+            place = (
+                0 if monitor.heavy else min(range(len(self._cameras)), key=lambda place: (self._cameras[place], place))
+            )
             worker = self._workers[place]
             if worker is None or not worker.alive:
                 self._workers[place] = worker = _Worker(self._tools, self._sinks, self._delivery)
@@ -78,11 +79,14 @@ class Crew:
 
 
 class FarMonitor:
-    """As `CameraMonitor`, which it has run in another process."""
+    """As `CameraMonitor`, which it has run in another process. heavy: see `batching.is_heavy`. open: events that it
+    told of and that are not over, by uid.
+    """
 
     def __init__(self, plan: Plan, crew: Crew) -> None:
         self.plan, self._crew = plan, crew
         self.statistics = CameraStatistics(plan.name, "waiting", CameraCounts())
+        self.heavy = False
         self.open: dict[str, EventRecord] = {}
         self._worker: _Worker | None = None
         self._starting, self._stopped_at = threading.Lock(), float("inf")
@@ -91,6 +95,7 @@ class FarMonitor:
 
     def run(self) -> None:
         """Watch until it is stopped or a replay is over. Raises OddwatchError."""
+        self.heavy = _is_heavy(self.plan)
         place, worker = self._crew.join(self)
         try:
             with self._starting:
@@ -147,7 +152,7 @@ class _Worker:
             if not self.alive:
                 raise OddwatchError(self._why)
             self._monitors[monitor.plan.name] = monitor
-        self.send(Begin(monitor.plan))
+        self.send(Begin(monitor.plan, monitor.heavy))
 
     def send(self, order: Order | Tools) -> None:
         """Say what is to be done."""

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from logging.handlers import QueueHandler
@@ -41,9 +42,10 @@ class Tools:
 
 @dataclass(frozen=True)
 class Begin:
-    """Watch one more camera."""
+    """Watch one more camera. heavy: its network computes for several cameras at once."""
 
     plan: Plan
+    heavy: bool
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class _Worker:
             why=tools.why,
         )
         self._networks = Networks()
+        self._turn = threading.Lock()
         self._monitors: dict[str, CameraMonitor] = {}
         self._threads: list[threading.Thread] = []
 
@@ -126,7 +129,7 @@ class _Worker:
         threading.Thread(target=self._look, name="oddwatch-look", daemon=True).start()
         while (order := self._next()) is not None:
             if isinstance(order, Begin):
-                self._begin(order.plan)
+                self._begin(order)
             elif (monitor := self._monitors.get(order.camera)) is not None:
                 monitor.stop() if isinstance(order, Stop) else monitor.accept_view()
         for monitor in list(self._monitors.values()):
@@ -138,11 +141,12 @@ class _Worker:
         order: Order = self._connection.recv()
         return order
 
-    def _begin(self, plan: Plan) -> None:
-        monitor = CameraMonitor(plan, self._sinks, _Outgoing(), networks=self._networks)
-        self._monitors[plan.name] = monitor
+    def _begin(self, order: Begin) -> None:
+        name, turn = order.plan.name, nullcontext() if order.heavy else self._turn
+        monitor = CameraMonitor(order.plan, self._sinks, _Outgoing(), networks=self._networks, turn=turn)
+        self._monitors[name] = monitor
         self._threads = [one for one in self._threads if one.is_alive()]
-        thread = threading.Thread(target=self._watch, args=(monitor,), name=f"oddwatch-{plan.name}", daemon=True)
+        thread = threading.Thread(target=self._watch, args=(monitor,), name=f"oddwatch-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
