@@ -121,6 +121,7 @@ def test_a_process_that_crashes_or_hangs_is_begun_anew_and_its_event_is_closed(
             os.kill(victim, how)
             until(lambda: [one for one in kept.closed("a") if one.uid == first.uid], seconds=30)
             until(lambda: supervisor.statistics()[0].failures == 1)
+            assert supervisor.statistics()[0].phase == "lost"
             until(lambda: supervisor.statistics()[0].phase == "armed", seconds=30)
             until(lambda: len(kept.opened("a")) > 1, seconds=60)
             assert supervisor.statistics()[1].failures == 0

@@ -20,7 +20,7 @@ from watch_command import site_file, watching
 from oddwatch.types import Frame, Image
 from oddwatch.video import open_video
 
-LEARN_SECONDS = 30.0
+LEARN_SECONDS = 60.0
 """As long as the model of the empty place takes to settle: with less, most of what is learned from is without it."""
 ODD = {"door": 99, "gate": 98}
 """Cameras before which somebody goes the wrong way, and what he looks like."""

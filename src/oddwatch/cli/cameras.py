@@ -189,8 +189,7 @@ class LocalCameras(Cameras):
 
     def _end(self, name: str) -> None:
         """Watch a camera no longer; what it has told is written."""
-        last = {one.camera: one.last_frame_wall for one in self.statistics()}[name]
-        self._supervisor.remove(name)
+        last = self._supervisor.remove(name).last_frame_wall
         until = time.monotonic() + _LAST_RECORDS_SECONDS
         while self.undelivered and time.monotonic() < until:
             time.sleep(0.02)

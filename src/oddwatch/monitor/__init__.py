@@ -85,13 +85,14 @@ class Supervisor:
         if start:
             keeper.start()
 
-    def remove(self, name: str) -> None:
-        """Watch this camera no longer; the others go on. Raises UsageError."""
+    def remove(self, name: str) -> CameraStatistics:
+        """Watch this camera no longer; the others go on. Returns how it was at the end. Raises UsageError."""
         if name not in self._keepers:
             raise UsageError(f"no camera is called {name!r}")
         keeper = self._keepers.pop(name)
         keeper.stop()
         keeper.join()
+        return keeper.statistics
 
     @property
     def plans(self) -> dict[str, Plan]:
@@ -174,14 +175,18 @@ class _Keeper:
     def _run(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while not self._stopped.is_set():
+            began = time.monotonic()
             try:
                 self.monitor.run()
                 self.over = True
                 return
-            except OddwatchError as error:
-                _log.error("%s: %s; trying again in %.0f s", self.plan.name, error, pause)
-            except Exception:
-                _log.exception("%s: it failed; trying again in %.0f s", self.plan.name, pause)
+            except Exception as error:
+                if time.monotonic() - began > _LONGEST_PAUSE_SECONDS:  # it went well for a while
+                    pause = _FIRST_PAUSE_SECONDS
+                if isinstance(error, OddwatchError):
+                    _log.error("%s: %s; trying again in %.0f s", self.plan.name, error, pause)
+                else:
+                    _log.exception("%s: it failed; trying again in %.0f s", self.plan.name, pause)
             self._failures += 1
             if self._stopped.wait(pause):
                 return

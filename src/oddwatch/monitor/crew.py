@@ -105,7 +105,7 @@ class FarMonitor:
                 self._worker = worker
             while not self._ended.wait(1.0):
                 if time.monotonic() - self._stopped_at > _STOP_SECONDS:
-                    worker.kill(f"it did not end {self.plan.name} within {_STOP_SECONDS:.0f} s")
+                    worker.kill(f"did not end {self.plan.name} within {_STOP_SECONDS:.0f} s and was stopped")
         finally:
             self._crew.leave(place)
         if self._problem:
@@ -192,6 +192,7 @@ class _Worker:
             for record in monitor.open.values():
                 closed = replace(record, state="closed", problem=record.problem or why)
                 self._delivery.put(self._sinks.event, closed)
+            monitor.statistics = replace(monitor.statistics, phase="lost")
             monitor.end(why)
 
     def _take(self, answer: Answer) -> None:

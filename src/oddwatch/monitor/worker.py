@@ -22,8 +22,7 @@ from oddwatch.monitor.camera import CameraMonitor
 from oddwatch.monitor.records import CameraStatistics, Plan, Record, Sinks
 
 CODE = "from oddwatch.monitor.worker import main; main()"
-LOOK_SECONDS = 0.25
-"""How often it tells how its cameras are."""
+_LOOK_SECONDS = 1.0
 _STOP_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 SinkName = Literal["event", "finding", "gap", "readiness"]
@@ -166,7 +165,7 @@ class _Worker:
         pause = threading.Event()
         while True:
             self._send(Looked(tuple(one.statistics for one in list(self._monitors.values()))))
-            pause.wait(LOOK_SECONDS)
+            pause.wait(_LOOK_SECONDS)
 
     def _tell(self, sink: SinkName, record: Any) -> None:
         self._send(Told(sink, record))
