@@ -101,10 +101,10 @@ def _in_stages(frames: Sequence[Frame], options: dict[str, Any], clock: _Clock) 
             elapsed = max(seconds - (since if shares else seconds_before), 1e-3)
             found = clock("flow", flow, now, before)
             windows = clock("windows", measure, found.velocity, now, window_px=o["window_px"], moving_px=o["moving_px"])
-            values = np.dstack([windows.means, clock("windows", blob_sizes, windows.moving)])
+            values = np.concatenate([windows.means, clock("windows", blob_sizes, windows.moving)])
             clock("background", background.update, now, windows.moving, elapsed)
             mean = clock("carried", carried.step, values, windows.velocity, elapsed)
-            clock("carried", course.step, mean[..., :4], windows.velocity, elapsed)
+            clock("carried", course.step, mean[:4], windows.velocity, elapsed)
             shares.append(found.measured)
             since = seconds
         before, seconds_before = now, seconds

@@ -34,9 +34,11 @@ class Carried:
             height, width = windows.shape[1:]
             self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
             return windows
-        moved = _at(self._mean, self._x - velocity[0], self._y - velocity[1])
-        least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
         self._kept += 1
+        if not (windows.any() or self._mean.any()):
+            return self._mean
+        moved = _at(self._mean, self._x - velocity[0], self._y - velocity[1]) if velocity.any() else self._mean
+        least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
         weight = np.float32(max(least, 1 / self._kept))
         gone = windows[0] < _LEFT * moved[0]
         self._mean = np.asarray(moved + np.where(gone, (1 + weight) / 2, weight) * (windows - moved), np.float32)
