@@ -44,3 +44,30 @@ def test_what_comes_or_goes_leaps_nowhere(level: str) -> None:
     for now, before in ((picture(None), picture(LEFT)), (picture(LEFT), picture(None))):
         velocity = Flow(level)(now, before).velocity
         assert np.hypot(velocity[..., 0], velocity[..., 1]).max() < 12
+
+
+def noisy(gray: Image, sigma: float, *, seed: int) -> Image:
+    noise = np.random.default_rng(seed).normal(0, sigma, gray.shape)
+    return np.asarray(np.clip(gray + noise, 0, 255), np.uint8)
+
+
+@pytest.mark.parametrize("level", sorted(LEVELS))
+@pytest.mark.parametrize("sigma", [0.0, 4.0, 8.0, 12.0])
+def test_noise_moves_nothing_and_hides_nothing_that_moves(level: str, sigma: float) -> None:
+    flow, leap_px = Flow(level), 5
+    still = flow(noisy(picture(None), sigma, seed=1), noisy(picture(None), sigma, seed=2)).velocity
+    assert (np.hypot(still[..., 0], still[..., 1]) > 0.2).mean() < 0.02
+    now = noisy(picture(LEFT + leap_px), sigma, seed=3)
+    velocity = flow(now, noisy(picture(LEFT), sigma, seed=4)).velocity
+    inside = np.s_[TOP // 2 : (TOP + HEIGHT) // 2, (LEFT + leap_px) // 2 : (LEFT + leap_px + WIDTH) // 2]
+    np.testing.assert_allclose(np.median(velocity[inside].reshape(-1, 2), axis=0), (leap_px, 0), atol=2)
+    moving = np.hypot(velocity[..., 0], velocity[..., 1]) > 0.2
+    assert moving.mean() < 0.12  # the margin around it
+
+
+@pytest.mark.parametrize("level", sorted(LEVELS))
+def test_shake_in_noise_is_taken_out(level: str) -> None:
+    ground = np.asarray(np.clip(120 + clouds(240, 370, seed=0, contrast=30), 0, 255), np.uint8)
+    now, before = (noisy(ground[:, x : x + 360], 8, seed=x) for x in (0, 3))
+    velocity = Flow(level)(np.ascontiguousarray(now), np.ascontiguousarray(before)).velocity
+    assert np.abs(np.median(velocity.reshape(-1, 2), axis=0)).max() < 0.3

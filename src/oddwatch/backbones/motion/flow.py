@@ -8,6 +8,7 @@ removed goes in the means over windows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,12 +22,16 @@ from oddwatch.types import Image
 Map = NDArray[np.float32]
 
 _TILE_PX = 8
-_CHANGED = 10  # grey levels, after a mean over 3 x 3 px: above the noise of cameras
+_CHANGED = 10  # grey levels, after a mean over 3 x 3 px: above the noise of cameras by day
+_NOISE_TIMES = 1.7  # its median: what noise reaches at night
+_NOISE_SPREADS = 4  # of its median above its quartile, by which it lies above its median in rain
+_MOST_NOISE = 30  # grey levels: where half of the picture is taken up by people, they are not noise
 _MARGIN = (5, 5)  # tiles around a changed one: patches and pyramids look beyond it
 _LEAST_PX = 96  # side of a piece: smaller ones have too few levels in their pyramid to follow anything quick
 _CALL_PX = 2000  # what a call costs in pixels
 _WHOLE = 0.8  # share of the picture from which pieces gain nothing
 _SHAKEN = 0.5  # share of changed tiles from which the picture may move as a whole
+_SHIFTED_PX = 0.5  # and does, unless all of this is noise
 _EVEN = (5, 5)
 
 
@@ -36,6 +41,9 @@ class Level(NamedTuple):
     stride_px: int
     descents: int
 
+
+Piece = tuple[int, int, int, int]
+"""left, top, right, bottom in px."""
 
 LEVELS = {"fine": Level(4, 16), "fast": Level(6, 8)}
 
@@ -64,27 +72,37 @@ class Flow:
 
         now, before: (H, W) uint8, sides multiples of 8, at least 16.
         """
-        height, width = now.shape
-        velocity = np.zeros((height // 2, width // 2, 2), np.float32)
-        changed = _changed(now, before)
-        if not changed.any():
-            return Field(velocity, 0.0)
-        near = np.asarray(cv2.dilate(changed, np.ones(_MARGIN, np.uint8)), np.uint8)
-        pieces = _pieces(near, width, height)
+        change = _change(now, before)
+        level = _level(change)
+        noisy = level > _CHANGED
+        near = np.asarray(cv2.dilate(_marked(change > level, alone=not noisy), np.ones(_MARGIN, np.uint8)), np.uint8)
+        shaken = float((change > _CHANGED).mean()) > _SHAKEN
+        if not (shaken or near.any()):
+            return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), 0.0)
+        pieces = _pieces(near, now.shape[1], now.shape[0])
         area = sum(_area(p) for p in pieces) / now.size
-        if area > _WHOLE or changed.mean() > _SHAKEN:
-            whole = self._velocity(now, before)
-            follow_leaps(whole, now, before)
-            return Field(whole - np.median(whole[::4, ::4].reshape(-1, 2), axis=0).astype(np.float32), 1.0)
+        if shaken or area > _WHOLE:
+            velocity, area = self._velocity(now, before), 1.0
+            shaken = shaken and (not noisy or float(np.hypot(*_shift(velocity))) > _SHIFTED_PX)
+        else:
+            velocity = self._pieced(now, before, near, pieces)
+        follow_leaps(velocity, now, before)
+        if area == 1.0:
+            velocity -= _shift(velocity)
+        if noisy and not shaken:  # noise has a flow, too, and leaps
+            velocity[~_enlarged(near, velocity)] = 0
+        return Field(velocity, area)
+
+    def _pieced(self, now: Image, before: Image, near: NDArray[np.uint8], pieces: Sequence[Piece]) -> Map:
+        """In these pieces alone, near what has changed."""
+        velocity = np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32)
         for left, top, right, bottom in pieces:
             part = np.s_[top // 2 : bottom // 2, left // 2 : right // 2]
             found = self._velocity(now[top:bottom, left:right].copy(), before[top:bottom, left:right].copy())
-            tiles = near[top // _TILE_PX : bottom // _TILE_PX, left // _TILE_PX : right // _TILE_PX]
-            inside = cv2.resize(tiles, (found.shape[1], found.shape[0]), interpolation=cv2.INTER_NEAREST) > 0
+            inside = _enlarged(near[top // _TILE_PX : bottom // _TILE_PX, left // _TILE_PX : right // _TILE_PX], found)
             for channel in range(2):  # ten times as fast as indexing pairs with a mask
                 np.copyto(velocity[part][..., channel], found[..., channel], where=inside)
-        follow_leaps(velocity, now, before)
-        return Field(velocity, area)
+        return velocity
 
     def _velocity(self, now: Image, before: Image) -> Map:
         flow = self._dis.calc(now, before, None)
@@ -92,14 +110,38 @@ class Flow:
         return np.asarray(-cv2.blur(half, _EVEN), np.float32)
 
 
-Piece = tuple[int, int, int, int]
-
-
-def _changed(now: Image, before: Image) -> NDArray[np.uint8]:
-    """(H / 8, W / 8) 1 where a tile holds a pixel that changed by more than the noise."""
+def _change(now: Image, before: Image) -> NDArray[np.uint8]:
+    """(H / 8, W / 8) grey levels by which the pixel of a tile that changed most did."""
     difference = cv2.blur(cv2.absdiff(now, before), (3, 3))
     most = cv2.dilate(difference, np.ones((_TILE_PX, _TILE_PX), np.uint8), anchor=(0, 0))
-    return np.asarray(most[::_TILE_PX, ::_TILE_PX] > _CHANGED, np.uint8)
+    return np.asarray(most[::_TILE_PX, ::_TILE_PX], np.uint8)
+
+
+def _level(change: NDArray[np.uint8]) -> float:
+    """Grey levels above which a tile has changed by more than the noise, of which most tiles hold nothing else."""
+    ranks = [change.size // 4, change.size // 2]
+    quartile, median = np.partition(change, ranks, axis=None)[ranks].tolist()
+    noise = max(_NOISE_TIMES * median, median + _NOISE_SPREADS * (median - quartile))
+    return float(min(max(noise, _CHANGED), _MOST_NOISE))
+
+
+def _marked(changed: NDArray[np.bool_], *, alone: bool) -> NDArray[np.uint8]:
+    """As 0 and 1. alone: with tiles that have no changed neighbour."""
+    marked = changed.astype(np.uint8)
+    if not alone:
+        marked[cv2.boxFilter(marked, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT) < 3] = 0
+    return marked
+
+
+def _shift(velocity: Map) -> NDArray[np.float32]:
+    """(2,) px per frame to the right and down, of the whole picture."""
+    return np.median(velocity[::4, ::4].reshape(-1, 2), axis=0).astype(np.float32)
+
+
+def _enlarged(tiles: NDArray[np.uint8], velocity: Map) -> NDArray[np.bool_]:
+    """Of marked tiles, as many as there are of velocities."""
+    size = velocity.shape[1], velocity.shape[0]
+    return np.asarray(cv2.resize(tiles, size, interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
 
 
 def _pieces(near: NDArray[np.uint8], width: int, height: int) -> list[Piece]:
