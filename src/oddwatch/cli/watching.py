@@ -187,11 +187,12 @@ class Watch:
 
 
 def _processes(site: Site) -> int:
-    """How many score. What a process more costs, 70 MiB or so, is not worth it for a camera or two."""
+    """How many score, at most. What a process more costs, about 100 MiB, is not worth it for a camera or two."""
     if site.processes is not None:
         return site.processes
-    cameras = len(site.cameras)
-    return min(cameras, os.cpu_count() or 1) if cameras > _FEW_CAMERAS else 0
+    if len(site.cameras) <= _FEW_CAMERAS:
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plans(site: Site) -> dict[str, Plan]:

@@ -299,7 +299,8 @@ class Metrics(Section):
 
 class Site(Section):
     """A whole file. timezone: of all times of day, that of the machine without. metrics: nothing listens without.
-    processes: that score; without, one for each core or camera, or none beside the main one for one or two cameras.
+    processes: that score, on one machine; without, one for each core, or none beside the main one for one or two
+    cameras at the start.
     """
 
     name: Name = "site"

@@ -154,6 +154,7 @@ class _Keeper:
         self.monitor = make(plan)
         self.over = False
         self._failures = 0
+        self._told_until = time.time()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"oddwatch-{plan.name}", daemon=True)
 
@@ -162,6 +163,7 @@ class _Keeper:
         return replace(self.monitor.statistics, failures=self._failures)
 
     def start(self) -> None:
+        self._told_until = time.time()
         self._thread.start()
 
     def stop(self) -> None:
@@ -195,7 +197,8 @@ class _Keeper:
             self.monitor = self._make(self.plan)
 
     def _note_gap(self) -> None:
-        """Of the time since the last picture that the monitor which failed saw."""
-        last, now = self.monitor.statistics.last_frame_wall, time.time()
-        if self.plan.camera.is_live and last is not None and last < now:
+        """Of the time since the last picture that the monitor which failed saw, if any."""
+        last, now = self.monitor.statistics.last_frame_wall or self._told_until, time.time()
+        self._told_until = now
+        if self.plan.camera.is_live and last < now:
             self._tell_gap(GapRecord(self.plan.name, Unobserved(last, now, now - last, "watching failed")))

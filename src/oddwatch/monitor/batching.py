@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 from weakref import WeakSet, WeakValueDictionary
 
 from oddwatch.backbones import Backbone, EmbeddingStream
@@ -18,9 +17,9 @@ GATHER_SECONDS = 0.01
 """How long a clip waits for those of other cameras while the network is idle."""
 
 
-def is_heavy(backbone: Backbone) -> TypeGuard[ClipBackbone]:
+def is_heavy(backbone: type[Backbone]) -> bool:
     """Whether cameras with it had better share one."""
-    return isinstance(backbone, ClipBackbone) and backbone.heavy
+    return issubclass(backbone, ClipBackbone) and backbone.heavy
 
 
 class Networks:
@@ -35,7 +34,7 @@ class Networks:
     def stream(self, backbone: Backbone) -> EmbeddingStream:
         """As `Backbone.stream`, and raises as that does."""
         own = backbone.stream()  # what is missing is said now
-        if not is_heavy(backbone):
+        if not (isinstance(backbone, ClipBackbone) and is_heavy(type(backbone))):
             return own
         key = json.dumps(backbone.identity(), sort_keys=True)
         with self._changing:

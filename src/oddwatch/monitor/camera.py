@@ -81,7 +81,8 @@ class _Told:
 class CameraMonitor:
     """Watches one camera until `stop`, or until a replay is over. `run` it in a thread of its own; it raises what the
     camera, the detector or the learning cannot go on from. networks: those that it shares with other cameras. turn:
-    held while it looks at pictures: threads that compute side by side in Python disturb each other.
+    held while it computes: threads that do so side by side in Python disturb each other. began: wall and monotonic time
+    from which on it was to be watched; now without.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class CameraMonitor:
         clocks: Clocks | None = None,
         networks: Networks | None = None,
         turn: AbstractContextManager[object] | None = None,
+        began: tuple[float, float] | None = None,
     ) -> None:
         self.plan, self._sinks, self._delivery = plan, sinks, delivery
         self._turn = turn or nullcontext()
@@ -115,7 +117,8 @@ class CameraMonitor:
         self._lag: float | None = None
         self._wall_offset = self._clocks.wall() - self._clocks.monotonic()
         self._last_wall: float | None = None
-        self._began = self._last_seconds = self._clocks.monotonic()
+        self._began_wall, self._began = began or (self._clocks.wall(), self._clocks.monotonic())
+        self._last_seconds = self._began
         self._unobserved = 0.0
         self._counts = CameraCounts()
         self._queue = 0
@@ -132,23 +135,22 @@ class CameraMonitor:
     def run(self) -> None:
         """Watch. Raises OddwatchError."""
         self._prepare()
-        gaps = Gaps(started_wall=self._clocks.wall(), started_seconds=self._clocks.monotonic())
+        gaps = Gaps(started_wall=self._began_wall, started_seconds=self._began)
         try:
             with CameraProcess(self.plan.camera, clocks=self._clocks) as camera:
                 ended = False
                 while not self._stopped.is_set() and not ended:
                     items = camera.read(timeout=_READ_SECONDS)
                     self._counts = camera.counts
-                    with self._turn:
-                        self._take(items, gaps)
+                    self._take(items, gaps)
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
                     if not self._replays_fast and (found := self._health.tick(self._clocks.monotonic())):
                         self._tell_findings(found)
                         self._interrupt()  # an event does not go on while nothing is seen
                     self._ask_for_clips(camera)
                     self._look_after_lesson()
-                if ended and self._lesson is not None:
-                    self._lesson.join()
+                if ended:
+                    self._await_lesson()
                     self._look_after_lesson()
                 self._finish(camera)
             if not self._replays_fast and self._phase != "waiting":
@@ -179,7 +181,6 @@ class CameraMonitor:
             last_frame_wall=self._last_wall,
             observed_seconds=max(watched - self._unobserved, 0.0),
             watched_seconds=watched,
-            undelivered=len(self._delivery),
         )
 
     @property
@@ -203,7 +204,9 @@ class CameraMonitor:
             self._wall_offset = item.wall_seconds - frame.time_seconds
             self._last_wall, self._last_seconds = item.wall_seconds, frame.time_seconds
             saw = self._health.sees
-            self._tell_findings(self._health.look(frame.image, frame.time_seconds))
+            with self._turn:
+                found = self._health.look(frame.image, frame.time_seconds)
+            self._tell_findings(found)
             if self._health.sees:
                 batch.append(frame)
             elif saw:
@@ -216,13 +219,16 @@ class CameraMonitor:
         if not frames:
             return
         if self._scoring is not None:
-            self._changes(self._scoring.push(frames, self.plan.name))
+            with self._turn:
+                changes = self._scoring.push(frames, self.plan.name)
+            self._changes(changes)
             if not self._replays_fast:
                 self._lag = self._clocks.monotonic() - frames[-1].time_seconds
         elif self._collection is not None and self._stream is not None and self._lesson is None:
             for frame in frames if self.plan.learning and self.plan.learning.pictures else ():
                 self._collection.see(frame)
-            embeddings = self._stream.push(frames)
+            with self._turn:
+                embeddings = self._stream.push(frames)
             if embeddings is not None and len(embeddings):
                 self._collection.add(embeddings, wall_offset=self._wall_offset)
 
@@ -399,7 +405,7 @@ class CameraMonitor:
             self._lesson = threading.Thread(target=self._learn, name="oddwatch-learning", daemon=True)
             self._lesson.start()
             if self._replays_fast:  # nothing is missed by waiting
-                self._lesson.join()
+                self._await_lesson()
         elif self._lesson is not None and not self._lesson.is_alive():
             self._lesson.join()
             self._lesson, result, self._lesson_result = None, self._lesson_result, None
@@ -423,6 +429,11 @@ class CameraMonitor:
                 certified(collection.seconds),
             )
             self._delivery.put(self._sinks.readiness, readiness)
+
+    def _await_lesson(self) -> None:
+        """Until it has learned, or is to stop."""
+        while self._lesson is not None and self._lesson.is_alive() and not self._stopped.is_set():
+            self._lesson.join(_READ_SECONDS)
 
     def _learn(self) -> None:
         assert self._collection is not None

@@ -5,6 +5,7 @@ Each process watches its share. One that crashes or hangs is begun anew, and wha
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import pickle
@@ -14,7 +15,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from oddwatch.detector import Detector
+from oddwatch.backbones import backbone_class
 from oddwatch.errors import OddwatchError, UsageError
 from oddwatch.monitor.batching import is_heavy
 from oddwatch.monitor.delivery import Delivery
@@ -26,7 +27,7 @@ from oddwatch.video import CameraCounts
 _log = logging.getLogger(__name__)
 _SILENT_SECONDS = 30.0
 """One that says nothing for so long hangs; it takes that long to start at most."""
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 30.0
 
 
 class Crew:
@@ -55,10 +56,13 @@ class Crew:
     def close(self) -> None:
         """End the processes; their cameras have ended before."""
         with self._changing:
-            for worker in self._workers:
-                if worker is not None:
-                    worker.close()
+            begun = [worker for worker in self._workers if worker is not None]
             self._workers = [None] * len(self._workers)
+        for worker in begun:
+            worker.send(None)
+        until = time.monotonic() + _STOP_SECONDS
+        for worker in begun:
+            worker.close(until)
 
     def join(self, monitor: FarMonitor) -> tuple[int, _Worker]:
         """One camera more is watched; returns the place and the process."""
@@ -95,13 +99,14 @@ class FarMonitor:
 
     def run(self) -> None:
         """Watch until it is stopped or a replay is over. Raises OddwatchError."""
+        began = time.time(), time.monotonic()
         self.heavy = _is_heavy(self.plan)
         place, worker = self._crew.join(self)
         try:
             with self._starting:
                 if self._stopped_at < float("inf"):
                     return
-                worker.begin(self)
+                worker.begin(self, began)
                 self._worker = worker
             while not self._ended.wait(1.0):
                 if time.monotonic() - self._stopped_at > _STOP_SECONDS:
@@ -146,13 +151,13 @@ class _Worker:
         self._thread = threading.Thread(target=self._listen, name="oddwatch-worker", daemon=True)
         self._thread.start()
 
-    def begin(self, monitor: FarMonitor) -> None:
-        """Watch one more camera. Raises OddwatchError when the process has just ended."""
+    def begin(self, monitor: FarMonitor, began: tuple[float, float]) -> None:
+        """Watch one more camera. began: see `CameraMonitor`. Raises OddwatchError when the process has just ended."""
         with self._changing:
             if not self.alive:
                 raise OddwatchError(self._why)
             self._monitors[monitor.plan.name] = monitor
-        self.send(Begin(monitor.plan, monitor.heavy))
+        self.send(Begin(monitor.plan, monitor.heavy, began))
 
     def send(self, order: Order | Tools) -> None:
         """Say what is to be done."""
@@ -164,25 +169,28 @@ class _Worker:
         self._why = self._why or why
         self._process.kill()
 
-    def close(self) -> None:
-        """End it."""
-        self.send(None)
+    def close(self, until: float) -> None:
+        """Wait for its end, by force from `until` on, on the monotonic clock."""
         try:
-            self._process.wait(_STOP_SECONDS)
+            self._process.wait(max(until - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill("did not end and was stopped")
         self._thread.join()
 
     def _listen(self) -> None:
         try:
-            while self._connection.poll(_SILENT_SECONDS):
+            while True:  # once it is killed, what it has said before and then its end come
+                if not self._connection.poll(_SILENT_SECONDS):
+                    self.kill(f"gave no sign of life for {_SILENT_SECONDS:.0f} s and was stopped")
                 self._take(self._connection.recv())
-            self.kill(f"gave no sign of life for {_SILENT_SECONDS:.0f} s and was stopped")
         except (EOFError, OSError):
             pass
+        except Exception:
+            _log.exception("a process that watches cameras said what cannot be understood")
+            self.kill("was stopped")
         self._process.wait()
-        self._connection.close()
+        with self._sending:
+            self._connection.close()
         why = f"its process {self._why or f'ended ({ended_how(self._process.returncode)})'}"
         with self._changing:
             self.alive, self._why = False, why
@@ -229,8 +237,9 @@ class _Worker:
 def _is_heavy(plan: Plan) -> bool:
     """What cannot be loaded is not; its monitor says what is wrong with it."""
     try:
-        if (plan.folder / "detector.json").exists():
-            return is_heavy(Detector.load(plan.folder).backbone)
-        return plan.learning is not None and is_heavy(plan.learning.detector().backbone)
-    except OddwatchError:
+        saved = plan.folder / "detector.json"
+        if saved.exists():
+            return is_heavy(backbone_class(json.loads(saved.read_bytes())["backbone"]["name"]))
+        return plan.learning is not None and is_heavy(backbone_class(plan.learning.backbone))
+    except (OddwatchError, OSError, ValueError, KeyError, TypeError):
         return False

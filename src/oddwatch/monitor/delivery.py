@@ -19,9 +19,6 @@ _LONGEST_PAUSE_SECONDS = 30.0
 class Outgoing(Protocol):
     """Where a monitor puts what it tells."""
 
-    def __len__(self) -> int:
-        """How many records wait."""
-
     def put(self, sink: Callable[[Record], None], record: Record) -> None:
         """Call sink(record), now or soon."""
 

@@ -187,7 +187,6 @@ class CameraStatistics:
     observed_seconds: float = 0.0
     watched_seconds: float = 0.0
     failures: int = 0
-    undelivered: int = 0
 
 
 @dataclass(frozen=True)

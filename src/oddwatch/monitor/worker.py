@@ -41,10 +41,13 @@ class Tools:
 
 @dataclass(frozen=True)
 class Begin:
-    """Watch one more camera. heavy: its network computes for several cameras at once."""
+    """Watch one more camera. heavy: its network computes for several cameras at once. began: wall and monotonic time
+    from which on it was to be watched.
+    """
 
     plan: Plan
     heavy: bool
+    began: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,9 @@ class _Worker:
 
     def _begin(self, order: Begin) -> None:
         name, turn = order.plan.name, nullcontext() if order.heavy else self._turn
-        monitor = CameraMonitor(order.plan, self._sinks, _Outgoing(), networks=self._networks, turn=turn)
+        monitor = CameraMonitor(
+            order.plan, self._sinks, _Outgoing(), networks=self._networks, turn=turn, began=order.began
+        )
         self._monitors[name] = monitor
         self._threads = [one for one in self._threads if one.is_alive()]
         thread = threading.Thread(target=self._watch, args=(monitor,), name=f"oddwatch-{name}", daemon=True)
@@ -180,9 +185,6 @@ class _Worker:
 
 class _Outgoing:
     """Hands records on at once: what may have to wait for a sink waits in the other process."""
-
-    def __len__(self) -> int:
-        return 0
 
     def put(self, sink: Callable[[Any], None], record: Any) -> None:
         sink(record)

@@ -25,6 +25,8 @@ _TILE_PX = 8
 _CHANGED = 10  # grey levels, after a mean over 3 x 3 px: above the noise of cameras by day
 _NOISE_TIMES = 1.7  # its median: what noise reaches at night
 _NOISE_SPREADS = 4  # of its median above its quartile, by which it lies above its median in rain
+_EVERYWHERE = 3  # grey levels of the quartile from which there is noise everywhere, not only texture in places
+_CLEAR = 2  # levels: a tile that changed by so many times the noise stands for itself
 _MOST_NOISE = 30  # grey levels: where half of the picture is taken up by people, they are not noise
 _MARGIN = (5, 5)  # tiles around a changed one: patches and pyramids look beyond it
 _LEAST_PX = 96  # side of a piece: smaller ones have too few levels in their pyramid to follow anything quick
@@ -75,7 +77,7 @@ class Flow:
         change = _change(now, before)
         level = _level(change)
         noisy = level > _CHANGED
-        near = np.asarray(cv2.dilate(_marked(change > level, alone=not noisy), np.ones(_MARGIN, np.uint8)), np.uint8)
+        near = np.asarray(cv2.dilate(_marked(change, level), np.ones(_MARGIN, np.uint8)), np.uint8)
         shaken = float((change > _CHANGED).mean()) > _SHAKEN
         if not (shaken or near.any()):
             return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), 0.0)
@@ -121,15 +123,18 @@ def _level(change: NDArray[np.uint8]) -> float:
     """Grey levels above which a tile has changed by more than the noise, of which most tiles hold nothing else."""
     ranks = [change.size // 4, change.size // 2]
     quartile, median = np.partition(change, ranks, axis=None)[ranks].tolist()
-    noise = max(_NOISE_TIMES * median, median + _NOISE_SPREADS * (median - quartile))
+    noise = _NOISE_TIMES * median
+    if quartile >= _EVERYWHERE:
+        noise = max(noise, median + _NOISE_SPREADS * (median - quartile))
     return float(min(max(noise, _CHANGED), _MOST_NOISE))
 
 
-def _marked(changed: NDArray[np.bool_], *, alone: bool) -> NDArray[np.uint8]:
-    """As 0 and 1. alone: with tiles that have no changed neighbour."""
-    marked = changed.astype(np.uint8)
-    if not alone:
-        marked[cv2.boxFilter(marked, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT) < 3] = 0
+def _marked(change: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
+    """As 0 and 1: what changed by more than the level. In noise only with two neighbours that did, or by far more."""
+    marked = (change > level).astype(np.uint8)
+    if level > _CHANGED:
+        with_neighbours = cv2.boxFilter(marked, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        marked[(with_neighbours < 3) & (change <= _CLEAR * level)] = 0
     return marked
 
 
