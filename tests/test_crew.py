@@ -114,9 +114,12 @@ def test_a_process_that_crashes_or_hangs_is_begun_anew_and_its_event_is_closed(
     kept = Kept(tmp_path)
     with RtspServer({"left": [videos / "left.mp4"]}) as server:
         plans = [plan(videos, name, "", camera=CameraOptions(server.url("left"))) for name in ("a", "b")]
-        with Supervisor(plans, sinks(kept), processes=2) as supervisor:
+        with Supervisor(plans[:1], sinks(kept), processes=2) as supervisor:
+            until(lambda: len(workers()) == 1)
+            (victim,) = workers()
+            supervisor.add(plans[1], start=True)
+            until(lambda: len(workers()) == 2)
             until(lambda: kept.opened("a"), seconds=60)
-            victim = workers()[0]  # that of the first camera, which was begun first
             first = kept.opened("a")[0]
             os.kill(victim, how)
             until(lambda: [one for one in kept.closed("a") if one.uid == first.uid], seconds=30)

@@ -83,13 +83,14 @@ class Flow:
             return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), 0.0)
         pieces = _pieces(near, now.shape[1], now.shape[0])
         area = sum(_area(p) for p in pieces) / now.size
-        if shaken or area > _WHOLE:
+        whole = shaken or area > _WHOLE
+        if whole:
             velocity, area = self._velocity(now, before), 1.0
             shaken = shaken and (not noisy or float(np.hypot(*_shift(velocity))) > _SHIFTED_PX)
         else:
             velocity = self._pieced(now, before, near, pieces)
         follow_leaps(velocity, now, before)
-        if area == 1.0:
+        if whole:
             velocity -= _shift(velocity)
         if noisy and not shaken:  # noise has a flow, too, and leaps
             velocity[~_enlarged(near, velocity)] = 0
