@@ -91,9 +91,15 @@ class Receiver:
         for name, value in self.headers.items():
             request.send_header(name, value)
         request.send_header("Content-Length", "0")
-        request.end_headers()
-        if 200 <= status < 300:
+        success = 200 <= status < 300
+        if success:  # before the answer, after which a test looks
             self.taken.append(received)
+        try:
+            request.end_headers()
+        except OSError:
+            if success:
+                self.taken.remove(received)
+            raise
 
 
 class _Server(ThreadingHTTPServer):

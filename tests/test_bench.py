@@ -26,10 +26,12 @@ from oddwatch.evaluate.choices import CHOICES
 from oddwatch.evaluate.measure import describe, frame_scores
 from oddwatch.evaluate.stages import STAGES, speed_of
 from oddwatch.scorers.attributes import ATTRIBUTES
+from oddwatch.scorers.autoencoder import AutoencoderScorer
 from oddwatch.types import Dataset, Embeddings, Frame, ScoreTrack
 from oddwatch.video import open_video
 
 ROOT = Path(__file__).resolve().parent.parent
+AUTOENCODER = AutoencoderScorer.__init__.__kwdefaults__ or {}
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +223,10 @@ def test_the_choices_are_in_the_documents() -> None:
 
 
 @pytest.mark.slow
-def test_all_of_it_on_a_small_data_set(oddwatch_: Runner, folder: Path, tmp_path: Path) -> None:
+def test_all_of_it_on_a_small_data_set(
+    oddwatch_: Runner, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AutoencoderScorer.__init__, "__kwdefaults__", {**AUTOENCODER, "epochs": 2})
     root = tmp_path / "data"
     shutil.copytree(folder, root)
     for i in range(2):

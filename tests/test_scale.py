@@ -150,12 +150,7 @@ def test_the_command_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     process = start(
         *command, "--engine", "ray", "--workers", "2", cwd=tmp_path, environment={"MEAN_PICTURE_SECONDS": "1"}
     )
-    until = time.monotonic() + 60
-    while not (victims := [pid for pid in _descendants(process.pid) if "_Worker" in _command_line(pid)]):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    time.sleep(1)
-    os.kill(victims[0], signal.SIGKILL)
+    assert kill_a_worker(process.pid, limit_seconds=60)
     ran = finish(process, limit_seconds=120)
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["embedded"] == 12
@@ -164,6 +159,20 @@ def test_the_command_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     made.name = "mean_backbone:MeanPicture"
     found = EmbeddingCache(tmp_path / "kept").find(str(tmp_path / "videos" / "0.mp4"), made, grids=False)
     assert found is not None
+
+
+def kill_a_worker(pid: int, *, limit_seconds: float) -> bool:
+    """Of the command `pid`, a second after it was seen: in the middle of its work. One that ended by itself is none."""
+    until, seen = time.monotonic() + limit_seconds, set[int]()
+    while time.monotonic() < until:
+        found = {child for child in _descendants(pid) if "_Worker" in _command_line(child)}
+        for victim in found & seen:
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                return True
+        seen = found
+        time.sleep(1)
+    return False
 
 
 def _descendants(pid: int) -> list[int]:

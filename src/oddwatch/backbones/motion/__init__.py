@@ -105,7 +105,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 5
+    version = 6
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)

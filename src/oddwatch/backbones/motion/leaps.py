@@ -2,8 +2,9 @@
 
 A small thing that leaps further than its own size is gone from the coarse levels of a pyramid (Brox and Malik, Large
 displacement optical flow, TPAMI 2011, add matches of descriptors for that). Here it is done only where the flow does
-not explain what changed, and only a block counts that is found where something went away, with neighbours that leapt
-alike: grass looks like other grass, but that did not change.
+not explain what changed, and only a block counts that is found where something went away, that is found again from
+there, with neighbours that leapt alike: grass looks like other grass, but that did not change; of somebody who comes in
+at the border nothing was there before, and what looks like him then is in another place now.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def follow_leaps(velocity: Map, now: Image, before: Image) -> None:
         source = slice(rows.start - down, rows.stop - down), slice(columns.start - right, columns.stop - right)
         block = now[rows, columns]
         apart = cv2.norm(block, before[source], cv2.NORM_L1) / block.size
-        if apart < most and cv2.norm(change[source], cv2.NORM_L1) > _CHANGED * block.size:
+        if apart > most or cv2.norm(change[source], cv2.NORM_L1) < _CHANGED * block.size:
+            continue
+        back = _leap(*source, before, now)
+        if max(abs(right + back[0]), abs(down + back[1])) <= _ALIKE_PX:
             found.append((y, x, right, down))
     leaps = np.array(found)
     for leap in leaps if len(found) >= _AGREE else ():
