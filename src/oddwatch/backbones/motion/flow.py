@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.backbones.motion.leaps import follow_leaps
+from oddwatch.backbones.motion.steady import steadied
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
@@ -74,11 +75,13 @@ class Flow:
 
         now, before: (H, W) uint8, sides multiples of 8, at least 16.
         """
-        change = _change(now, before)
-        level = _level(change)
-        noisy = level > _CHANGED
-        near = np.asarray(cv2.dilate(_marked(change, level), np.ones(_MARGIN, np.uint8)), np.uint8)
-        shaken = float((change > _CHANGED).mean()) > _SHAKEN
+        seen = _look(now, before)
+        if seen.shaken or seen.near.any():
+            steady = steadied(before, now, np.ones_like(seen.near) if seen.shaken else 1 - seen.near, far=seen.shaken)
+            after = seen if steady is before else _look(now, steady)
+            if after.changed < seen.changed:
+                before, seen = steady, after
+        near, noisy, shaken = seen.near, seen.level > _CHANGED, seen.shaken
         if not (shaken or near.any()):
             return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), 0.0)
         pieces = _pieces(near, now.shape[1], now.shape[0])
@@ -111,6 +114,27 @@ class Flow:
         flow = self._dis.calc(now, before, None)
         half = cv2.resize(flow, (now.shape[1] // 2, now.shape[0] // 2), interpolation=cv2.INTER_AREA)
         return np.asarray(-cv2.blur(half, _EVEN), np.float32)
+
+
+class _Look(NamedTuple):
+    """What changed between two frames. near: (H / 8, W / 8), 1 for a changed tile or one beside it and 0 for another.
+    level: see `_level`. changed: share of all tiles, noise or not.
+    """
+
+    near: NDArray[np.uint8]
+    level: float
+    changed: float
+
+    @property
+    def shaken(self) -> bool:
+        return self.changed > _SHAKEN
+
+
+def _look(now: Image, before: Image) -> _Look:
+    change = _change(now, before)
+    level = _level(change)
+    near = np.asarray(cv2.dilate(_marked(change, level), np.ones(_MARGIN, np.uint8)), np.uint8)
+    return _Look(near, level, float((change > _CHANGED).mean()))
 
 
 def _change(now: Image, before: Image) -> NDArray[np.uint8]:

@@ -1,0 +1,58 @@
+"""Takes out of a frame by how much the whole picture has moved since, up to a few pixels: a pole in the wind.
+
+A step of Lucas and Kanade (An iterative image registration technique, IJCAI 1981) for all of the picture at once, and
+before it one at a quarter of the size where the camera shakes. A tenth of a pixel changes the outline of a window by
+more grey levels than somebody in gray changes the pavement.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from oddwatch.types import Image
+
+_COARSE = 4
+_ROWS = 120  # so many are looked at, and columns accordingly
+_SOBEL = 8  # gain of the filter
+_FLAT = 1.0  # added to the mean square of slopes: where there is nothing to see, nothing has moved
+_LEAST_PX = 0.05  # less changes nothing, and moving a picture blurs it a little
+
+Shift = NDArray[np.float32]
+"""(2,) px to the right and down."""
+
+
+def steadied(before: Image, now: Image, still: NDArray[np.uint8], *, far: bool) -> Image:
+    """The frame before, as the camera would have seen it from where it looks now; itself where it did not move.
+
+    now, before: (H, W) uint8. still: (H / 8, W / 8), 1 for a tile by which the camera is judged and 0 for another. far:
+    it may be more than a pixel. What comes in at a border is taken from this frame: nothing is known of it.
+    """
+    shift = np.zeros(2, np.float32)
+    if far:
+        size = max(now.shape[1] // _COARSE, 1), max(now.shape[0] // _COARSE, 1)
+        a, b = (np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.uint8) for i in (now, before))
+        shift = _COARSE * _step(a, b, still)
+    return _moved(before, now, shift + _step(now, _moved(before, now, shift), still))
+
+
+def _step(now: Image, before: Image, still: NDArray[np.uint8]) -> Shift:
+    slopes = cv2.spatialGradient(cv2.addWeighted(now, 0.5, before, 0.5, 0))
+    apart = max(now.shape[0] // _ROWS, 1)
+    every = np.s_[::apart, ::apart]
+    height, width = now[every].shape
+    counts = cv2.resize(still, (width, height), interpolation=cv2.INTER_NEAREST).reshape(-1) > 0
+    x = np.stack([slope[every].reshape(-1)[counts] for slope in slopes]).astype(np.float32) / _SOBEL
+    change = cv2.subtract(before[every], now[every], dtype=cv2.CV_32F).reshape(-1)[counts]
+    flat = np.eye(2, dtype=np.float32) * np.float32(_FLAT * max(len(change), 1))
+    return np.asarray(np.linalg.solve(x @ x.T + flat, x @ change), np.float32)
+
+
+def _moved(before: Image, now: Image, shift: Shift) -> Image:
+    if float(np.hypot(*shift)) < _LEAST_PX:
+        return before
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
+    size = before.shape[1], before.shape[0]
+    moved = cv2.warpAffine(before, matrix, size, now.copy(), cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
+    return np.asarray(moved, np.uint8)
