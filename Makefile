@@ -31,7 +31,7 @@ test: $(STAMP) ## Run the default tests, on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-all: $(STAMP) ## Run the tests that `make test` leaves out (slow, service); a skip is a failure
-	$(BIN)/python -m pytest -m "slow or service" --no-skips --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "slow or service" --no-skips --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(STAMP) ## Watch eight cameras for two hours (ODDWATCH_SOAK_SECONDS=300 for five minutes)
 	$(BIN)/python -m pytest -m soak --no-skips $(ARGS)

@@ -39,6 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test or a file that is skipped counts as failed")
 
 
+_LONG = ("test_demo.py", "test_watch_site.py", "test_compute.py", "test_clip_backbones.py", "test_scale.py", "test_bench.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes first: with `--no-loadscope-reorder`, processes side by side then end together."""
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--no-skips"):
         config.pluginmanager.register(_NoSkips(), "no-skips")

@@ -99,7 +99,7 @@ def one_by_one(path: Path) -> None:
 def wide(path: Path) -> None:
     """A strip of noise that moves to the left."""
     noise = np.random.default_rng(0).integers(0, 255, (20, 8000, 3), dtype=np.uint8)
-    write_video(path, (np.roll(noise, -frame, axis=1) for frame in range(120)), fps=10, options={"preset": "ultrafast"})
+    write_video(path, (np.roll(noise, -frame, axis=1) for frame in range(60)), fps=10, options={"preset": "ultrafast"})
 
 
 def sound(path: Path) -> None:

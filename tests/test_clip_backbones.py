@@ -129,16 +129,6 @@ def test_frozen_means_evaluation_mode_and_no_gradients(
     assert all(torch.equal(value, state[name]) for name, value in backbone.network.state_dict().items())
 
 
-def test_bfloat16_is_near(backbone: PretrainedBackbone, clips: Any, embedded: tuple[Any, Any]) -> None:
-    near = build_backbone(backbone.record.name, **{**backbone.options(), "precision": "bfloat16"})
-    assert isinstance(near, PretrainedBackbone)
-    near.network.load_state_dict(backbone.network.state_dict())
-    for found, exact in zip(near.embed(clips), embedded, strict=True):
-        assert found is not None
-        assert found.dtype == np.float32
-        assert 0 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.02
-
-
 def test_options_build_an_equal_one(backbone: PretrainedBackbone) -> None:
     again = build_backbone(backbone.record.name, **backbone.options())
     assert isinstance(again, PretrainedBackbone)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oddwatch.errors import OddwatchError
-from oddwatch.files import write_bytes, write_text
+from oddwatch.files import link, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -85,3 +85,17 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OddwatchError, match=r"file/a\.txt cannot be written"):
         write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_second_name_stays_what_it_was_when_the_first_is_written_again(tmp_path: Path) -> None:
+    best, last = tmp_path / "best", tmp_path / "last"
+    write_bytes(best, b"1")
+    write_bytes(last, b"0")
+    assert link(best, last)
+    assert link(best, last)
+    assert last.read_bytes() == b"1"
+    write_bytes(best, b"2")
+    assert last.read_bytes() == b"1"
+    assert not link(tmp_path / "missing", last)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last"]
+    assert last.read_bytes() == b"1"

@@ -235,6 +235,12 @@ def test_importing_oddwatch_imports_nothing_slow() -> None:
     assert SLOW_TO_IMPORT.isdisjoint(loaded)
 
 
+def test_the_command_starts_without_what_only_some_of_its_work_needs() -> None:
+    loaded = run_python("import sys, oddwatch.cli, oddwatch.monitor.worker; print(*sys.modules)").split()
+    assert {"oddwatch.cli", "cv2"} <= set(loaded)
+    assert (ON_DEMAND | {"sklearn", "pandas", "scipy.stats", "scipy.optimize", "scipy.spatial"}).isdisjoint(loaded)
+
+
 def test_importing_oddwatch_takes_under_300_ms() -> None:
     timed = "import time; t = time.perf_counter(); import oddwatch; print(time.perf_counter() - t)"
     assert min(float(run_python(timed)) for _ in range(4)) < 0.3

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from oddwatch.errors import NotEnoughVideoError, UsageError
 from oddwatch.types import FloatArray, ScoreTrack
@@ -166,7 +166,7 @@ class Calibration:
         value = base
         if len(excesses):
             shape, scale = fit_tail(excesses)
-            value += float(stats.genpareto.isf(expected / len(excesses), shape, scale=scale))
+            value += float(scipy.stats.genpareto.isf(expected / len(excesses), shape, scale=scale))
         return max(value, float(np.nextafter(peaks.max(initial=base), np.inf)))
 
     def _base_peaks(self, find_events: FindEvents) -> tuple[float, FloatArray]:
@@ -216,10 +216,10 @@ def fit_tail(excesses: FloatArray) -> tuple[float, float]:
 
     def loss(parameters: FloatArray) -> float:
         shape, log_scale = parameters
-        likelihood = stats.genpareto.logpdf(x / mean, shape, scale=np.exp(log_scale)).sum()
+        likelihood = scipy.stats.genpareto.logpdf(x / mean, shape, scale=np.exp(log_scale)).sum()
         return float(-likelihood + 0.5 * (shape / _SHAPE_SD) ** 2) if np.isfinite(likelihood) else 1e12
 
-    found = optimize.minimize(loss, np.array([0.0, 0.0]), method="Nelder-Mead")
+    found = scipy.optimize.minimize(loss, np.array([0.0, 0.0]), method="Nelder-Mead")
     return float(found.x[0]), float(np.exp(found.x[1]) * mean)
 
 

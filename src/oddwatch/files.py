@@ -135,6 +135,21 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def link(source: Path, path: Path) -> bool:
+    """Whether `path` now is a second name of what `write_bytes` wrote, in place of what it was. Not every disk can."""
+    if is_remote(path) or is_remote(source) or path.is_symlink():
+        return False
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        os.link(source, temporary)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        return False
+    temporary.unlink(missing_ok=True)  # two names of the same are not replaced
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """The same for text in UTF-8. Raises OddwatchError that names the file."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import minimum_filter1d
+import scipy
 
 from oddwatch.errors import UsageError
 from oddwatch.types import Event, FloatArray, Reason, ScoreTrack
@@ -139,7 +139,7 @@ def sustained_levels(track: ScoreTrack, threshold: float, grouping: Grouping) ->
     # A stretch begins at the threshold and then lasts at the release level. Where a gap closes events, it ends there.
     gaps = np.flatnonzero(track.start_seconds[1:] - track.end_seconds[:-1] > grouping.merge_seconds) + 1
     parts = np.split(track.scores, gaps)
-    shortest = [minimum_filter1d(part, count, mode="constant", origin=-(count // 2)) for part in parts]
+    shortest = [scipy.ndimage.minimum_filter1d(part, count, mode="constant", origin=-(count // 2)) for part in parts]
     lasting = np.concatenate(shortest) / grouping.release
     levels = np.minimum(track.scores, lasting)
     # Where frames are uneven an event can be raised by fewer than `count` of them: at `threshold`, that much is known.

@@ -13,8 +13,8 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.fft import irfft2, rfft2
 
 from oddwatch.types import Image
 
@@ -215,10 +215,10 @@ class _View:
 
 def _difference(usual: _Map, now: _Map) -> View:
     known = _spectrum(usual.shape)
-    one, other = rfft2(usual * known.window), rfft2(now * known.window)
+    one, other = scipy.fft.rfft2(usual * known.window), scipy.fft.rfft2(now * known.window)
     cross = other * np.conj(one)
     phases = np.where(known.seen, cross / np.maximum(np.abs(cross), 1e-12), 0)
-    match = irfft2(phases, s=usual.shape) / known.best_match
+    match = scipy.fft.irfft2(phases, s=usual.shape) / known.best_match
     near = np.arange(-1, 2)
     if match[np.ix_(near, near)].max() >= _KNOWN_MATCH:
         # How much of the usual structure is left, fine against coarse. Noise is in neither: it does not correlate.
@@ -250,7 +250,7 @@ def _spectrum(shape: tuple[int, int]) -> _Spectrum:
     window = np.asarray(cv2.createHanningWindow((width, height), cv2.CV_32F), dtype=np.float32)
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     seen, fine, coarse = ((frequencies >= low) & (frequencies <= high) for low, high in (_SEEN, _FINE, _COARSE))
-    return _Spectrum(window, seen, fine, coarse, float(irfft2(seen.astype(np.float64), s=shape)[0, 0]))
+    return _Spectrum(window, seen, fine, coarse, float(scipy.fft.irfft2(seen.astype(np.float64), s=shape)[0, 0]))
 
 
 def _small(image: Image) -> _Map:

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import chi2
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from oddwatch.types import Box, Event, EventMetrics, FloatArray, FrameMetrics, TruthEvent
 
@@ -65,6 +63,8 @@ def frame_metrics(
     >>> frame_metrics([np.array([0.1, 0.4, 0.3, 0.8])], [np.array([False, False, True, True])]).micro_auc
     0.75
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
     _same_length(scores=scores, labels=labels)
     videos = [
         _scores_and_labels(s, y, f"video {i}") for i, (s, y) in enumerate(zip(scores, labels, strict=True)) if len(s)
@@ -177,8 +177,8 @@ def poisson_interval(count: int, *, confidence: float = 0.95) -> tuple[float, fl
     if count < 0 or not 0 < confidence < 1:
         raise ValueError(f"count must be >= 0 and confidence between 0 and 1, got {count} and {confidence}")
     tail = (1 - confidence) / 2
-    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
-    return low, float(chi2.isf(tail, 2 * count + 2)) / 2
+    low = float(scipy.stats.chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
+    return low, float(scipy.stats.chi2.isf(tail, 2 * count + 2)) / 2
 
 
 def region_metrics(
@@ -284,7 +284,7 @@ def regions_from_masks(masks: BoolArray, *, minimum_iou: float = 0.1) -> list[li
         boxes = _component_boxes(mask.astype(np.uint8)) / size
         tracks = np.full(len(boxes), -1, np.intp)
         overlap = _iou(boxes[:, None], boxes_before[None])
-        here, before = linear_sum_assignment(overlap, maximize=True)
+        here, before = scipy.optimize.linear_sum_assignment(overlap, maximize=True)
         linked = overlap[here, before] >= minimum_iou - _ROUNDING
         tracks[here[linked]] = tracks_before[before[linked]]
         new = tracks < 0

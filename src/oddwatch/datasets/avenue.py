@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from oddwatch.datasets.layout import Layout
 from oddwatch.types import Dataset, Sample
@@ -60,10 +59,10 @@ def load_avenue(path: Path) -> Dataset:
 def _cells(path: Path) -> list[NDArray[Any]]:
     """One array (H, W) per frame, not 0 where unusual."""
     try:
-        cells = loadmat(path, variable_names=["volLabel"])["volLabel"]
+        cells = scipy.io.loadmat(path, variable_names=["volLabel"])["volLabel"]
     except KeyError:
         raise _LAYOUT.error(f"{path} holds no volLabel") from None
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError, zlib.error) as error:
         raise _LAYOUT.error(f"{path} is not a readable MATLAB file: {error}") from error
     if cells.dtype != object:
         raise _LAYOUT.error(f"volLabel in {path} is not a cell array")

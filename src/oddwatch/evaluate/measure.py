@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 from oddwatch.detector import Detector
 from oddwatch.embed import Progress, StoredEmbeddings
@@ -207,7 +207,7 @@ def figures_of(tests: Sequence[KnownVideo], scores: Sequence[FloatArray]) -> tup
 def _smooth(seconds: FloatArray, scores: FloatArray) -> FloatArray:
     step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
     size = max(round(SMOOTHED_SECONDS / max(step, 1e-3)), 1)
-    return np.asarray(uniform_filter1d(scores, size=size, mode="nearest"))
+    return np.asarray(scipy.ndimage.uniform_filter1d(scores, size=size, mode="nearest"))
 
 
 def _frame_maps(test: KnownVideo, track: ScoreTrack, ahead: bool) -> NDArray[np.float32]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from oddwatch.calibration import Budget, Calibration
 from oddwatch.datasets.manifest import ManifestClip, read_manifest
@@ -169,6 +168,8 @@ def share_of(false_alarms: str) -> Budget:
 
 
 def _area(found: RunEvaluation, by: str, split: str) -> Area:
+    from sklearn.metrics import roc_auc_score
+
     normal, anomalous = found.scores(by, split), found.scores(by, "anomaly")
     auroc = None
     if len(normal) and len(anomalous):

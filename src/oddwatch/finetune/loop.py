@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from oddwatch.errors import RunError
-from oddwatch.files import local_copy, place, write_bytes
+from oddwatch.files import link, local_copy, place, write_bytes
 from oddwatch.finetune.folder import RunFolder
 from oddwatch.finetune.module import Learner
 from oddwatch.torch_compat import import_torchvision
@@ -88,13 +88,21 @@ _ONE: dict[str, Any] = {
 
 
 class _CheckpointIO(TorchCheckpointIO):
-    """A checkpoint is there as a whole or not at all, and is read without running code."""
+    """A checkpoint is there as a whole or not at all, and is read without running code. The best and the last are
+    written once where they are of the same step: the time of an epoch of a frozen backbone is that of the disk.
+    """
+
+    _step: int | None = None
+    _written: Path
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        target = place(path)
         try:
-            write_bytes(place(path), buffer.getvalue())
+            if checkpoint["global_step"] != self._step or not link(self._written, target):
+                buffer = io.BytesIO()
+                torch.save(checkpoint, buffer)
+                write_bytes(target, buffer.getvalue())
+            self._step, self._written = checkpoint["global_step"], target
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error} (free some space, then --resume)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from oddwatch.scorers.attributes.base import Attribute, Bins, Sums, Usual, column
 from oddwatch.scorers.base import Rows
@@ -51,13 +51,15 @@ class Velocity(Attribute):
         often = np.flatnonzero(count > _SELDOM * total)
         often = often[np.argsort(-count[often], kind="stable")[:_MOST]]
         if not len(often):
-            return _UsualVelocity(KDTree(np.zeros((1, 4))), units)
-        return _UsualVelocity(KDTree((sums["seen"][1:, often] / count[often]).T * units, leafsize=_LEAF), units)
+            return _UsualVelocity(scipy.spatial.KDTree(np.zeros((1, 4))), units)
+        return _UsualVelocity(
+            scipy.spatial.KDTree((sums["seen"][1:, often] / count[often]).T * units, leafsize=_LEAF), units
+        )
 
 
 @dataclass(frozen=True)
 class _UsualVelocity(Usual):
-    known: KDTree
+    known: scipy.spatial.KDTree
     units: NDArray[np.float64]
 
     def measure(self, rows: Rows, where: Bins) -> Rows:
