@@ -39,12 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test or a file that is skipped counts as failed")
 
 
-_LONG = ("test_demo.py", "test_watch_site.py", "test_compute.py", "test_clip_backbones.py", "test_scale.py", "test_bench.py")
+_LONG = "demo watch_site compute clip_backbones scale bench".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes first: with `--no-loadscope-reorder`, processes side by side then end together."""
-    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+    items.sort(key=lambda item: _LONG.index(name) if (name := item.path.stem.removeprefix("test_")) in _LONG else 99)
 
 
 def pytest_configure(config: pytest.Config) -> None:
