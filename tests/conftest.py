@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test or a file that is skipped counts as failed")
 
 
-_LONG = "demo watch_site compute clip_backbones scale bench".split()
+_LONG = ["demo", "watch_site", "compute", "clip_backbones", "scale", "bench"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
