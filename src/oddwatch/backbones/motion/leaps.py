@@ -2,9 +2,9 @@
 
 A small thing that leaps further than its own size is gone from the coarse levels of a pyramid (Brox and Malik, Large
 displacement optical flow, TPAMI 2011, add matches of descriptors for that). Here it is done only where the flow does
-not explain what changed, and only a block counts that is found where something went away, that is found again from
-there, with neighbours that leapt alike: grass looks like other grass, but that did not change; of somebody who comes in
-at the border nothing was there before, and what looks like him then is in another place now.
+not explain what changed, and only a block counts that is found where something went away, with neighbours that leapt
+alike, some of which are found again from there: grass looks like other grass, but that did not change; of somebody who
+comes in at the border nothing was there before, and what looks like him then is in another place now.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _FOUND = 0.7  # of what is left is left after the leap
 _NEAR = 3  # tiles, to each side
 _ALIKE_PX = 2  # of half size
 _AGREE = 3  # tiles near one, with it
+_AGAIN = 1 / 3  # of these are found again backwards: arms and legs change
 
 
 def follow_leaps(velocity: Map, now: Image, before: Image) -> None:
@@ -48,13 +49,13 @@ def follow_leaps(velocity: Map, now: Image, before: Image) -> None:
         if apart > most or cv2.norm(change[source], cv2.NORM_L1) < _CHANGED * block.size:
             continue
         back = _leap(*source, before, now)
-        if max(abs(right + back[0]), abs(down + back[1])) <= _ALIKE_PX:
-            found.append((y, x, right, down))
+        again = max(abs(right + back[0]), abs(down + back[1])) <= _ALIKE_PX
+        found.append((y, x, right, down, again))
     leaps = np.array(found)
     for leap in leaps if len(found) >= _AGREE else ():
-        alike = (np.abs(leaps - leap) <= (_NEAR, _NEAR, _ALIKE_PX, _ALIKE_PX)).all(axis=1)
-        if np.count_nonzero(alike) >= _AGREE:
-            y, x, right, down = leap
+        alike = (np.abs(leaps - leap)[:, :4] <= (_NEAR, _NEAR, _ALIKE_PX, _ALIKE_PX)).all(axis=1)
+        if np.count_nonzero(alike) >= _AGREE and leaps[alike, 4].mean() >= _AGAIN:
+            y, x, right, down, _ = leap
             velocity[y * _TILE : (y + 1) * _TILE, x * _TILE : (x + 1) * _TILE] = 2 * right, 2 * down
 
 
