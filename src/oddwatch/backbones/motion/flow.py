@@ -87,17 +87,14 @@ class Flow:
         pieces = _pieces(near, now.shape[1], now.shape[0])
         area = sum(_area(p) for p in pieces) / now.size
         whole = shaken or area > _WHOLE
-        if whole:
-            velocity, area = self._velocity(now, before), 1.0
-            shaken = shaken and (not noisy or float(np.hypot(*_shift(velocity))) > _SHIFTED_PX)
-        else:
-            velocity = self._pieced(now, before, near, pieces)
+        velocity = self._velocity(now, before) if whole else self._pieced(now, before, near, pieces)
         follow_leaps(velocity, now, before)
-        if whole:
-            velocity -= _shift(velocity)
-        if noisy and not shaken:  # noise has a flow, too, and leaps
+        shift = _shift(velocity)
+        if shaken and (not noisy or float(np.hypot(*shift)) > _SHIFTED_PX):
+            velocity -= shift
+        elif whole:  # noise has a flow, too, and leaps
             velocity[~_enlarged(near, velocity)] = 0
-        return Field(velocity, area)
+        return Field(velocity, 1.0 if whole else area)
 
     def _pieced(self, now: Image, before: Image, near: NDArray[np.uint8], pieces: Sequence[Piece]) -> Map:
         """In these pieces alone, near what has changed."""
