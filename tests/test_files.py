@@ -97,5 +97,9 @@ def test_a_second_name_stays_what_it_was_when_the_first_is_written_again(tmp_pat
     write_bytes(best, b"2")
     assert last.read_bytes() == b"1"
     assert not link(tmp_path / "missing", last)
+    (tmp_path / "best_too").symlink_to(best)
+    assert link(tmp_path / "best_too", last)
+    write_bytes(last, b"3")
+    assert best.read_bytes() == b"2"
+    (tmp_path / "best_too").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last"]
-    assert last.read_bytes() == b"1"

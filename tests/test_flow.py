@@ -87,3 +87,24 @@ def test_shake_in_noise_is_taken_out(level: str) -> None:
     now, before = (noisy(ground[:, x : x + 360], 8, seed=x) for x in (0, 3))
     velocity = Flow(level)(np.ascontiguousarray(now), np.ascontiguousarray(before)).velocity
     assert np.abs(np.median(velocity.reshape(-1, 2), axis=0)).max() < 0.3
+
+
+@pytest.mark.parametrize("sigma", [6.0, 8.0, 12.0])
+def test_something_bright_that_moves_in_noise_is_no_shake(sigma: float) -> None:
+    def with_bright(left: int) -> Image:
+        gray = picture(None)
+        gray[60:100, left : left + 24] = 230
+        gray[150:166, left + 30 : left + 70] = 250
+        return noisy(gray, sigma, seed=left)
+
+    velocity = Flow("fine")(with_bright(105), with_bright(100)).velocity
+    assert (np.hypot(velocity[..., 0], velocity[..., 1]) > 0.2).mean() < 0.1
+
+
+@pytest.mark.parametrize("gain", [0.9, 1.08, 1.12])
+@pytest.mark.parametrize("light", [(60, 180), (40, 220)])
+def test_another_exposure_of_a_lit_wall_is_no_shake(light: tuple[int, int], gain: float) -> None:
+    wall = np.tile(np.linspace(*light, 360, dtype=np.float32), (240, 1)) + clouds(240, 360, seed=0, contrast=3)
+    now, before = (np.asarray(np.clip(wall * times, 0, 255), np.uint8) for times in (gain, 1))
+    velocity = Flow("fine")(now, before).velocity
+    assert (np.hypot(velocity[..., 0], velocity[..., 1]) > 0.2).mean() < 0.1

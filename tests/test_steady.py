@@ -69,9 +69,15 @@ def test_only_what_is_still_counts() -> None:
 def test_where_nothing_is_seen_nothing_moves(far: bool) -> None:
     flat = np.full((HEIGHT, WIDTH), 90, np.uint8)
     assert steadied(flat, flat + np.uint8(20), STILL, far=far) is flat
-    assert steadied(seen(), seen(1), np.zeros_like(STILL), far=False).shape == flat.shape
     tiny = np.arange(256, dtype=np.uint8).reshape(16, 16)
     assert steadied(tiny, tiny, np.ones((2, 2), np.uint8), far=far) is tiny
+    assert steadied(tiny, tiny.T.copy(), np.ones((2, 2), np.uint8), far=far).shape == tiny.shape
+
+
+def test_what_comes_in_at_a_border_is_of_this_frame() -> None:
+    before, now = seen(), seen(3)
+    now[:, :2] = 7
+    assert (steadied(before, now, STILL, far=True)[:, :2] == 7).all()
 
 
 @pytest.mark.parametrize("right", [0.15, 0.4, 1.5, 3.5])

@@ -141,7 +141,7 @@ def link(source: Path, path: Path) -> bool:
         return False
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        os.link(source, temporary)
+        os.link(os.path.realpath(source), temporary)
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

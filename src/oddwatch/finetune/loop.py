@@ -92,17 +92,18 @@ class _CheckpointIO(TorchCheckpointIO):
     written once where they are of the same step: the time of an epoch of a frozen backbone is that of the disk.
     """
 
-    _step: int | None = None
+    _step: tuple[int, int] | None = None
     _written: Path
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = place(path)
         try:
-            if checkpoint["global_step"] != self._step or not link(self._written, target):
+            step = checkpoint["epoch"], checkpoint["global_step"]
+            if step != self._step or not link(self._written, target):
                 buffer = io.BytesIO()
                 torch.save(checkpoint, buffer)
                 write_bytes(target, buffer.getvalue())
-            self._step, self._written = checkpoint["global_step"], target
+            self._step, self._written = step, target
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error} (free some space, then --resume)"

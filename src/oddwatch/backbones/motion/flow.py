@@ -77,7 +77,7 @@ class Flow:
         """
         seen = _look(now, before)
         if seen.shaken or seen.near.any():
-            steady = steadied(before, now, np.ones_like(seen.near) if seen.shaken else 1 - seen.near, far=seen.shaken)
+            steady = steadied(before, now, 1 - seen.near, far=seen.shaken)
             after = seen if steady is before else _look(now, steady)
             if after.changed < seen.changed:
                 before, seen = steady, after
@@ -88,11 +88,11 @@ class Flow:
         area = sum(_area(p) for p in pieces) / now.size
         whole = shaken or area > _WHOLE
         velocity = self._velocity(now, before) if whole else self._pieced(now, before, near, pieces)
-        follow_leaps(velocity, now, before)
         shift = _shift(velocity)
+        follow_leaps(velocity, now, before)
         if shaken and (not noisy or float(np.hypot(*shift)) > _SHIFTED_PX):
-            velocity -= shift
-        elif whole:  # noise has a flow, too, and leaps
+            velocity -= _shift(velocity)
+        else:  # noise has a flow, too, and leaps
             velocity[~_enlarged(near, velocity)] = 0
         return Field(velocity, 1.0 if whole else area)
 

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from oddwatch.types import Image
 
 _COARSE = 4
-_ROWS = 120  # so many are looked at, and columns accordingly
+_ROWS = 120  # at most so many are looked at, and columns accordingly
 _SOBEL = 8  # gain of the filter
 _FLAT = 1.0  # added to the mean square of slopes: where there is nothing to see, nothing has moved
 _LEAST_PX = 0.05  # less changes nothing, and moving a picture blurs it a little
+_ENOUGH = 0.2  # of the picture: with less, all of it is looked at
+_MOST_PX = 6.0  # from there on the steps do not know
 
 Shift = NDArray[np.float32]
 """(2,) px to the right and down."""
+_NONE = np.zeros(2, np.float32)
 
 
 def steadied(before: Image, now: Image, still: NDArray[np.uint8], *, far: bool) -> Image:
@@ -29,28 +32,38 @@ def steadied(before: Image, now: Image, still: NDArray[np.uint8], *, far: bool) 
     now, before: (H, W) uint8. still: (H / 8, W / 8), 1 for a tile by which the camera is judged and 0 for another. far:
     it may be more than a pixel. What comes in at a border is taken from this frame: nothing is known of it.
     """
-    shift = np.zeros(2, np.float32)
+    shift, everywhere = _NONE, np.ones_like(still)
+    if still.mean() < _ENOUGH:
+        still = everywhere
     if far:
         size = max(now.shape[1] // _COARSE, 1), max(now.shape[0] // _COARSE, 1)
         a, b = (np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.uint8) for i in (now, before))
-        shift = _COARSE * _step(a, b, still)
-    return _moved(before, now, shift + _step(now, _moved(before, now, shift), still))
+        shift = _known(_COARSE * _step(a, b, everywhere))  # what is still has changed, too
+    for _ in range(1 + far):
+        shift = _known(shift + _step(now, _moved(before, now, shift), still))
+    return _moved(before, now, shift)
 
 
 def _step(now: Image, before: Image, still: NDArray[np.uint8]) -> Shift:
-    slopes = cv2.spatialGradient(cv2.addWeighted(now, 0.5, before, 0.5, 0))
-    apart = max(now.shape[0] // _ROWS, 1)
+    """Least squares of the change of each pixel on its slopes, its brightness and 1: light and exposure change, too."""
+    both = cv2.addWeighted(now, 0.5, before, 0.5, 0)
+    apart = -(-now.shape[0] // _ROWS)
     every = np.s_[::apart, ::apart]
     height, width = now[every].shape
     counts = cv2.resize(still, (width, height), interpolation=cv2.INTER_NEAREST).reshape(-1) > 0
-    x = np.stack([slope[every].reshape(-1)[counts] for slope in slopes]).astype(np.float32) / _SOBEL
+    known = [(one[every].reshape(-1)[counts] / _SOBEL).astype(np.float32) for one in (*cv2.spatialGradient(both), both)]
+    x = np.stack([*known, np.ones_like(known[0])])
     change = cv2.subtract(before[every], now[every], dtype=cv2.CV_32F).reshape(-1)[counts]
-    flat = np.eye(2, dtype=np.float32) * np.float32(_FLAT * max(len(change), 1))
-    return np.asarray(np.linalg.solve(x @ x.T + flat, x @ change), np.float32)
+    flat = np.diag([_FLAT, _FLAT, 1e-3, 1e-3]) * max(len(change), 1)
+    return np.linalg.solve(x @ x.T + flat, x @ change)[:2].astype(np.float32)
+
+
+def _known(shift: Shift) -> Shift:
+    return shift if _LEAST_PX <= float(np.hypot(*shift)) <= _MOST_PX else _NONE
 
 
 def _moved(before: Image, now: Image, shift: Shift) -> Image:
-    if float(np.hypot(*shift)) < _LEAST_PX:
+    if not shift.any():
         return before
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
     size = before.shape[1], before.shape[0]
