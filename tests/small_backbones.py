@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Options of the pretrained ones."""
 
-_LIKE_ANOTHER = {
+LIKE_ANOTHER = {
     "timesformer-hr",
     "timesformer-l",
     "r3d-18",
@@ -36,13 +36,14 @@ _LIKE_ANOTHER = {
     "slow-r50",
     "dinov2-b",
 }
+"""Networks of a kind of which another is tested, too."""
 _NOT_SMALL = {"s3d", "mvit-v2-s", "slowfast-r50", "swin3d-t", "videomae-b", "vivit-b", "vjepa2-l"}
 CLIP_BACKBONES = [name for name in BACKBONES if issubclass(backbone_class(name), PretrainedBackbone)]
 
 
 def parameters(names: list[str]) -> list[Any]:
     """Names for a fixture; those of one family but the first, and those that take long, are slow tests."""
-    slow = _LIKE_ANOTHER | _NOT_SMALL
+    slow = LIKE_ANOTHER | _NOT_SMALL
     return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_backbones import SMALL, small
+from small_backbones import CLIP_BACKBONES, LIKE_ANOTHER, SMALL, small
 
 from oddwatch.backbones import build_backbone, openvino_runtime
 from oddwatch.backbones.compute import Compute, processor
@@ -73,12 +73,15 @@ def test_every_pair_is_near_float32_in_torch() -> None:
     check_every_pair("timesformer")
 
 
-@pytest.mark.parametrize("name", ["r2plus1d-18", "slowfast-r50", "dinov2-s", "videomae-b"])
+OTHERS = ["r2plus1d-18", "slowfast-r50", "dinov2-s", "videomae-b"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_every_pair_of_the_others(name: str) -> None:
     check_every_pair(name)
 
 
-@pytest.mark.parametrize("name", ["s3d", "swin3d-t", "vivit-b", "vjepa2-l", "mvit-v2-s"])
+@pytest.mark.parametrize("name", sorted(set(CLIP_BACKBONES) - LIKE_ANOTHER - {*OTHERS, "timesformer"}))
 def test_bfloat16_is_near(name: str) -> None:
     backbone = small(name)
     trained(backbone.network)

@@ -93,6 +93,8 @@ def test_a_frozen_run(run: Callable[..., Trained], tmp_path: Path, monkeypatch: 
     assert column(done, "train_loss")[-1] < column(done, "train_loss")[0]
     assert done.best_loss == pytest.approx(min(column(done, "validation_loss")), rel=1e-5)
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    best, last = (tmp_path / "run" / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    assert best.samefile(last) == (done.best_epoch == done.epochs - 1)
     assert any((tmp_path / "run" / "tensorboard").iterdir())
     assert (tmp_path / "run" / "config.yaml").read_text() == "a: 1\n"
     assert len(clips_of(tmp_path / "run" / "manifest.csv")) == 14
@@ -186,9 +188,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(run: Callable[..., Trained], tmp
     whole = run(recipe, "whole")
     run(replace(recipe, epochs=4), "parts")
     done = run(recipe, "parts", resume=True)
-    a, b = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "parts"))
-    assert all(torch.equal(value, b["state_dict"][name]) for name, value in a["state_dict"].items())
-    assert a["schedule"] == b["schedule"]
+    for kept in ("best.ckpt", "last.ckpt"):
+        a, b = (torch.load(tmp_path / name / "checkpoints" / kept, weights_only=True) for name in ("whole", "parts"))
+        assert all(torch.equal(value, b["state_dict"][name]) for name, value in a["state_dict"].items())
+        assert (a["schedule"], a["epoch"]) == (b["schedule"], b["epoch"])
+    assert (done.best_epoch, done.best_loss) == (whole.best_epoch, whole.best_loss)
     assert [{**row, "seconds": ""} for row in done.metrics] == [{**row, "seconds": ""} for row in whole.metrics]
 
 
