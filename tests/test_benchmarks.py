@@ -143,7 +143,7 @@ def test_learning_more_takes_no_more_memory_than_it_should(
 ) -> None:
     """In minutes what the benchmark does in hours: memory, and a folder under 20 MiB (what scoring costs it prints)."""
     flow = load("flow")
-    monkeypatch.setattr(flow, "HOURS", (1 / 120, 0.05))
+    monkeypatch.setattr(flow, "HOURS", (1 / 60, 0.1))
     flow.print_learning(1.0)
     rows = [
         [float(cell) for cell in line.split(" | ")[1:]]
