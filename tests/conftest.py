@@ -15,6 +15,9 @@ collect_ignore = ["rtsp_server.py"]  # a program for another Python; doctests ar
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
+_LONG = ["test_demo", "test_watch_site", "test_compute", "test_clip_backbones", "test_scale", "test_bench"]
+
+
 class _NoSkips:
     """A plugin of its own, because the hooks of a conftest.py do not see the doctests in `src`."""
 
@@ -39,12 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test or a file that is skipped counts as failed")
 
 
-_LONG = ["demo", "watch_site", "compute", "clip_backbones", "scale", "bench"]
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes first: with `--no-loadscope-reorder`, processes side by side then end together."""
-    items.sort(key=lambda item: _LONG.index(name) if (name := item.path.stem.removeprefix("test_")) in _LONG else 99)
+    items.sort(key=lambda item: _LONG.index(item.path.stem) if item.path.stem in _LONG else len(_LONG))
 
 
 def pytest_configure(config: pytest.Config) -> None:

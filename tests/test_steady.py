@@ -17,7 +17,7 @@ INSIDE = np.s_[8:-8, 8:-8]
 
 
 def ground() -> NDArray[np.float32]:
-    """A window's height of sharp and of soft outlines, larger than the picture."""
+    """Soft outlines and some sharp ones, of a ground larger than the picture."""
     noise = np.random.default_rng(0).normal(size=(HEIGHT + 40, WIDTH + 40)).astype(np.float32)
     soft = cv2.GaussianBlur(noise, (0, 0), 2)
     found = np.asarray(110 + 20 * soft / soft.std(), np.float32)

@@ -88,9 +88,11 @@ class Flow:
         area = sum(_area(p) for p in pieces) / now.size
         whole = shaken or area > _WHOLE
         velocity = self._velocity(now, before) if whole else self._pieced(now, before, near, pieces)
-        shift = _shift(velocity)
+        shaken = shaken and (
+            not noisy or float(np.hypot(*_shift(velocity))) > _SHIFTED_PX
+        )  # leaps are not of the camera
         follow_leaps(velocity, now, before)
-        if shaken and (not noisy or float(np.hypot(*shift)) > _SHIFTED_PX):
+        if shaken:
             velocity -= _shift(velocity)
         else:  # noise has a flow, too, and leaps
             velocity[~_enlarged(near, velocity)] = 0

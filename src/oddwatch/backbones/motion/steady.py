@@ -1,8 +1,8 @@
 """Takes out of a frame by how much the whole picture has moved since, up to a few pixels: a pole in the wind.
 
-A step of Lucas and Kanade (An iterative image registration technique, IJCAI 1981) for all of the picture at once, and
-before it one at a quarter of the size where the camera shakes. A tenth of a pixel changes the outline of a window by
-more grey levels than somebody in gray changes the pavement.
+A step of Lucas and Kanade (An iterative image registration technique, IJCAI 1981) for all of the picture at once; where
+the camera shakes, one at a quarter of the size before it and another after. A tenth of a pixel changes the outline of a
+window by more grey levels than somebody in gray changes the pavement.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from oddwatch.types import Image
 _COARSE = 4
 _ROWS = 120  # at most so many are looked at, and columns accordingly
 _SOBEL = 8  # gain of the filter
-_FLAT = 1.0  # added to the mean square of slopes: where there is nothing to see, nothing has moved
+_FLAT = (1.0, 1.0, 1e-3, 1e-3)  # added to the mean squares: where there are no slopes nothing has moved
 _LEAST_PX = 0.05  # less changes nothing, and moving a picture blurs it a little
 _ENOUGH = 0.2  # of the picture: with less, all of it is looked at
 _MOST_PX = 6.0  # from there on the steps do not know
@@ -54,7 +54,7 @@ def _step(now: Image, before: Image, still: NDArray[np.uint8]) -> Shift:
     known = [(one[every].reshape(-1)[counts] / _SOBEL).astype(np.float32) for one in (*cv2.spatialGradient(both), both)]
     x = np.stack([*known, np.ones_like(known[0])])
     change = cv2.subtract(before[every], now[every], dtype=cv2.CV_32F).reshape(-1)[counts]
-    flat = np.diag([_FLAT, _FLAT, 1e-3, 1e-3]) * max(len(change), 1)
+    flat = np.diag(_FLAT) * max(len(change), 1)
     return np.linalg.solve(x @ x.T + flat, x @ change)[:2].astype(np.float32)
 
 
