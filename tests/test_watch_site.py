@@ -24,6 +24,8 @@ LEARN_SECONDS = 60.0
 """As long as the model of the empty place takes to settle: with less, most of what is learned from is without it."""
 ODD = {"door": 99, "gate": 98}
 """Cameras before which somebody goes the wrong way, and what he looks like."""
+CUT_SECONDS = 1.5
+"""Nothing is shown for so long where a film begins: what leaps from one film to another is unusual, too."""
 QUIET = ("yard", "shed")
 _ALIKE = 0.7  # correlation of a picture with the figure: 0.9 where it is, at most 0.5 where it is not
 
@@ -42,6 +44,8 @@ def test_four_cameras_learn_then_tell_what_is_unusual(tmp_path: Path, capsys: py
     broker.up()
     try:
         with receiver() as hook, receiver() as service, broker.heard() as heard, RtspServer(mounts) as server:
+            for name in mounts:
+                server.tell(name, "rest", CUT_SECONDS)
             learn = {"seconds": LEARN_SECONDS, "budget": "1/hour"}
             cameras = [{"name": name, "url": server.url(name), "learn": learn} for name in mounts]
             house = {"name": "house", "kind": "mqtt", "host": "127.0.0.1", "port": broker.port}
