@@ -1,6 +1,6 @@
 """What does training on kept embeddings save, against a loop that decodes and embeds every clip in every epoch?
 
-    python benchmarks/frozen_training.py MANIFEST [--backbone r2plus1d-18] [--clips 46] [--epochs 30] [--published]
+    python benchmarks/frozen_training.py MANIFEST [--backbone r2plus1d-18] [--clips 140] [--epochs 30] [--published]
                                          [--option NAME=VALUE...]
 
 Ours: `oddwatch.finetune.train` with an empty cache, from nothing to its checkpoints, TensorBoard and all. Theirs: the
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST")
     parser.add_argument("--backbone", default="r2plus1d-18")
-    parser.add_argument("--clips", type=int, default=46, help="training clips; a fifth as many validate")
+    parser.add_argument("--clips", type=int, default=140, help="training clips; a fifth as many validate")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--loop-epochs", type=int, default=None)
     parser.add_argument("--published", action="store_true")

@@ -105,7 +105,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 6
+    version = 7
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -226,16 +226,11 @@ class _MotionStream(EmbeddingStream):
 
     def _windows(self, pairs: Sequence[_Pair]) -> list[Windows]:
         def some(flow: Flow, share: Sequence[_Pair]) -> list[Windows]:
-            o = self._o
-            return [
-                measure(
-                    flow(pair.now.image, pair.before.image).velocity,
-                    pair.now.image,
-                    window_px=o.window_px,
-                    moving_px=o.moving_px,
-                )
-                for pair in share
-            ]
+            o, found = self._o, []
+            for pair in share:
+                field = flow(pair.now.image, pair.before.image)
+                found.append(measure(field.velocity, field.image, window_px=o.window_px, moving_px=o.moving_px))
+            return found
 
         flows = self._flows[self._level]
         if len(pairs) < 2:

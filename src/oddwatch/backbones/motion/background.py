@@ -1,7 +1,8 @@
 """What the place looks like when nothing is there: what rests that was not there, what has gone, who stays how long.
 
 The median of the first half minute, then each cell follows its brightness by a bounded step (sigma-delta, after
-Manzanera and Richefeu, 2007), so that what passes by hardly moves it and slow light does.
+Manzanera and Richefeu, 2007), so that what passes by hardly moves it. It is kept in the light of its first moment and
+compared in that of the present (`light`), so that a cloud does not leave anything behind.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oddwatch.backbones.motion.light import alike, gains
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
@@ -20,6 +22,7 @@ CHANNELS = ("left", "taken", "dwell", "changed")
 
 _CONTRAST = 10.0  # grey levels by which a cell differs from another
 _RECENT_SECONDS = 0.5  # over this time what rests looks the same
+_TILE = 2  # cells: light is looked at in these
 _THING = (3, 3)  # cells: what is left behind is smaller than a person
 _OUTLINE = (7, 7)  # cells: a thing and its edges
 _REST_SECONDS = 2.0  # a shorter halt is part of walking past
@@ -52,43 +55,54 @@ class Background:
         """
         height, width = moving.shape
         now = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-        now -= np.median(now)  # light that changes all over the picture
         seconds = min(max(seconds, 0.0), 1.0)
         self._seconds += seconds
         if self._usual is None:
-            self._rested = np.zeros_like(now)
-            self._dwelt = np.zeros_like(now)
+            self._rested, self._dwelt = np.zeros_like(now), np.zeros_like(now)
+            if not self._samples:
+                self._first = now
             if self._seconds >= len(self._samples) * _SAMPLE_SECONDS:
-                self._samples.append(now)
+                self._samples.append(now / _light(self._first, now))
             if self._seconds < SETTLE_SECONDS:
-                return self._measured(moving > _PRESENT, np.zeros_like(moving, bool), now, seconds)
+                return self._measured(moving > _PRESENT, np.zeros_like(moving, bool), now, now, seconds)
             self._usual = np.median(self._samples, axis=0).astype(np.float32)
             self._samples.clear()
-            self._recent = now
-        self._recent = self._recent + min(seconds / _RECENT_SECONDS, 1.0) * (now - self._recent)
+            self._recent = self._usual
+        light = _light(self._usual, now)
+        plain = now / light
+        self._recent = self._recent + min(seconds / _RECENT_SECONDS, 1.0) * (plain - self._recent)
         step = seconds * _STEP
-        self._usual += np.clip(now - self._usual, -step, step)
-        other = np.abs(now - self._usual) > _CONTRAST
-        still = other & (np.abs(now - self._recent) < _CONTRAST)
+        self._usual += np.clip(plain - self._usual, -step, step)
+        usual = light * self._usual
+        other = (np.abs(now - usual) > _CONTRAST) & ~alike(now, usual)
+        still = other & (np.abs(now - light * self._recent) < _CONTRAST)
         self._rested = np.where(still, self._rested + seconds, 0).astype(np.float32)
         self._another = self._another + seconds if other.mean() > _RENEWED else 0.0
         if self._another > _RENEWED_SECONDS:
-            self._usual, self._another = now.copy(), 0.0
-        return self._measured(other | (moving > _PRESENT), other, now, seconds)
+            self._usual, self._recent, self._another = now, now, 0.0
+        return self._measured(other | (moving > _PRESENT), other, now, usual, seconds)
 
-    def _measured(self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, seconds: float) -> Map:
+    def _measured(
+        self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, usual: Map, seconds: float
+    ) -> Map:
         present = there.astype(np.float32)
         share = cv2.blur(present, self._window)
         stays = share > _PRESENT
         self._dwelt = np.maximum(self._dwelt + np.where(stays, seconds, -_LEAVES * seconds), 0).astype(np.float32)
         rests = cv2.blur((self._rested >= _REST_SECONDS).astype(np.float32), _THING)
         taken = np.zeros_like(rests)
-        if rests.any() and self._usual is not None:
-            fewer = _outline(now) < _FEWER * _outline(self._usual)
+        if rests.any():
+            dimmed = cv2.blur(now, _OUTLINE) / np.maximum(cv2.blur(usual, _OUTLINE), 1.0)
+            fewer = _outline(now) < _FEWER * np.minimum(dimmed, 1.0) * _outline(usual)
             taken, rests = np.where(fewer, rests, 0), np.where(fewer, 0, rests)
         dwell = np.log1p(self._dwelt, out=np.zeros_like(rests), where=stays)
         changed = np.full_like(rests, other.mean())
         return np.stack([rests, taken, dwell, changed]).astype(np.float32)
+
+
+def _light(usual: Map, now: Map) -> Map:
+    """(h, w) by what factor it has grown since the usual."""
+    return cv2.resize(gains(usual, now, _TILE), (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def _outline(cells: Map) -> Map:

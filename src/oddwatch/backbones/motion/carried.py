@@ -1,7 +1,8 @@
 """A mean over time that is carried ALONG the motion, so that swinging limbs even out without delay.
 
 The last mean is moved to where its contents have gone and blended with the new value; a place that its contents have
-left lets go of them faster. The first means are plain means of what there is.
+left lets go of them faster. It begins as if nothing had moved for two frames, or the mean of the first few, of which
+swinging limbs are most, would be taken for the speed of somebody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ Map = NDArray[np.float32]
 
 STEP_SECONDS = 0.1
 """The weight of a new value is given for values that come so far apart."""
+_BEFORE = 2.0  # frames: with these the noise of the first means is that of later ones, for weights around 0.2
 _LEFT = 0.5  # of the mean's speed: with less, what was here has gone
 
 
@@ -23,23 +25,22 @@ class Carried:
     def __init__(self, weight: float) -> None:
         self._weight = weight
         self._mean: Map | None = None
-        self._kept = 0.0  # share of the mean that is not of the newest values alone: for plain means at the start
+        self._count = 0.0  # of frames in the mean
 
     def step(self, windows: Map, velocity: Map, seconds: float) -> Map:
         """The mean now. windows: (c, h, w), the first channel is the speed. velocity: (2, h, w) of what each cell
         holds, in cells per `seconds`, the time since the last call.
         """
         if self._mean is None:
-            self._mean, self._kept = windows, 1.0
+            self._mean, self._count = np.zeros_like(windows), _BEFORE
             height, width = windows.shape[1:]
             self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-            return windows
-        self._kept += 1
+        self._count += 1
         if not (windows.any() or self._mean.any()):
             return self._mean
         moved = _at(self._mean, self._x - velocity[0], self._y - velocity[1]) if velocity.any() else self._mean
         least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
-        weight = np.float32(max(least, 1 / self._kept))
+        weight = np.float32(max(least, 1 / self._count))
         gone = windows[0] < _LEFT * moved[0]
         self._mean = np.asarray(moved + np.where(gone, (1 + weight) / 2, weight) * (windows - moved), np.float32)
         return self._mean

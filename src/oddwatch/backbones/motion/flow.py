@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.backbones.motion.leaps import follow_leaps
+from oddwatch.backbones.motion.light import evened, relit
+from oddwatch.backbones.motion.specks import without_specks
 from oddwatch.backbones.motion.steady import steadied
 from oddwatch.types import Image
 
@@ -35,6 +37,9 @@ _CALL_PX = 2000  # what a call costs in pixels
 _WHOLE = 0.8  # share of the picture from which pieces gain nothing
 _SHAKEN = 0.5  # share of changed tiles from which the picture may move as a whole
 _SHIFTED_PX = 0.5  # and does, unless all of this is noise
+_LIT = 0.75  # of what changed: when less is left in the same light, the light has changed; who walks leaves more
+_OFTEN = 0.5  # of the picture near something that changed: flakes may be few in number
+_SPECKS = 0.5  # of what changed: when less is left without specks, they are what there is in the air
 _EVEN = (5, 5)
 
 
@@ -53,9 +58,12 @@ LEVELS = {"fine": Level(4, 16), "fast": Level(6, 8)}
 
 @dataclass(frozen=True)
 class Field:
-    """velocity: (H / 2, W / 2, 2) px per frame to the right and down. measured: share of the picture it took."""
+    """velocity: (H / 2, W / 2, 2) px per frame to the right and down. image: (H, W) this frame, without rain or snow.
+    measured: share of the picture it took.
+    """
 
     velocity: Map
+    image: Image
     measured: float
 
 
@@ -75,15 +83,23 @@ class Flow:
 
         now, before: (H, W) uint8, sides multiples of 8, at least 16.
         """
-        seen = _look(now, before)
+        seen, lit = _look(now, before), False
         if seen.shaken or seen.near.any():
             steady = steadied(before, now, 1 - seen.near, far=seen.shaken)
             after = seen if steady is before else _look(now, steady)
             if after.changed < seen.changed:
                 before, seen = steady, after
+            after = _look(now, before, lit=True)
+            if after.changed < _LIT * seen.changed:
+                seen, lit, before = after, True, evened(before, now)
+        if seen.level > _CHANGED or seen.near.mean() > _OFTEN:
+            clear = without_specks(now), without_specks(before)
+            after = _look(*clear, lit=lit)
+            if after.changed < _SPECKS * seen.changed:
+                (now, before), seen = clear, after
         near, noisy, shaken = seen.near, seen.level > _CHANGED, seen.shaken
         if not (shaken or near.any()):
-            return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), 0.0)
+            return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), now, 0.0)
         pieces = _pieces(near, now.shape[1], now.shape[0])
         area = sum(_area(p) for p in pieces) / now.size
         whole = shaken or area > _WHOLE
@@ -96,7 +112,7 @@ class Flow:
             velocity -= _shift(velocity)
         else:  # noise has a flow, too, and leaps
             velocity[~_enlarged(near, velocity)] = 0
-        return Field(velocity, 1.0 if whole else area)
+        return Field(velocity, now, 1.0 if whole else area)
 
     def _pieced(self, now: Image, before: Image, near: NDArray[np.uint8], pieces: Sequence[Piece]) -> Map:
         """In these pieces alone, near what has changed."""
@@ -129,10 +145,13 @@ class _Look(NamedTuple):
         return self.changed > _SHAKEN
 
 
-def _look(now: Image, before: Image) -> _Look:
+def _look(now: Image, before: Image, *, lit: bool = False) -> _Look:
+    """lit: what has only become lighter or darker has not changed."""
     change = _change(now, before)
+    if lit:
+        change = np.minimum(change, _change(now, relit(before, now)))
     level = _level(change)
-    near = np.asarray(cv2.dilate(_marked(change, level), np.ones(_MARGIN, np.uint8)), np.uint8)
+    near = np.asarray(cv2.dilate(_marked(change, level, alone=not lit), np.ones(_MARGIN, np.uint8)), np.uint8)
     return _Look(near, level, float((change > _CHANGED).mean()))
 
 
@@ -153,10 +172,12 @@ def _level(change: NDArray[np.uint8]) -> float:
     return float(min(max(noise, _CHANGED), _MOST_NOISE))
 
 
-def _marked(change: NDArray[np.uint8], level: float) -> NDArray[np.uint8]:
-    """As 0 and 1: what changed by more than the level. In noise only with two neighbours that did, or by far more."""
+def _marked(change: NDArray[np.uint8], level: float, *, alone: bool) -> NDArray[np.uint8]:
+    """As 0 and 1: what changed by more than the level. In noise, and unless tiles may change alone, only with two
+    neighbours that did, or by far more.
+    """
     marked = (change > level).astype(np.uint8)
-    if level > _CHANGED:
+    if level > _CHANGED or not alone:
         with_neighbours = cv2.boxFilter(marked, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
         marked[(with_neighbours < 3) & (change <= _CLEAR * level)] = 0
     return marked
