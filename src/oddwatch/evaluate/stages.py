@@ -15,11 +15,12 @@ from oddwatch.backbones.motion.background import Background
 from oddwatch.backbones.motion.blobs import blob_sizes
 from oddwatch.backbones.motion.carried import Carried
 from oddwatch.backbones.motion.flow import Flow
+from oddwatch.backbones.motion.light import RecentLight
 from oddwatch.backbones.motion.windows import CELL_PX, measure
 from oddwatch.embed import BATCH_FRAMES
 from oddwatch.types import Embeddings, Frame, Image
 
-STAGES = ("gray", "flow", "windows", "carried", "background", "scorer")
+STAGES = ("gray", "light", "flow", "windows", "carried", "background", "scorer")
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -90,7 +91,7 @@ def _in_stages(frames: Sequence[Frame], options: dict[str, Any], clock: _Clock) 
     """What a stream does with each frame, a stage at a time; the share of the picture that each flow measured."""
     o = build_backbone("motion", **options).options()
     flow, carried, course = Flow(o["quality"]), Carried(o["carry"]), Carried(0.1)
-    background = Background(max(round(o["window_px"] / CELL_PX), 1))
+    background, light = Background(max(round(o["window_px"] / CELL_PX), 1)), RecentLight()
     apart = 0.19 if o["quality"] == "fast" else 0.0  # as the stream has it
     shares: list[float] = []
     before: Image | None = None
@@ -99,8 +100,11 @@ def _in_stages(frames: Sequence[Frame], options: dict[str, Any], clock: _Clock) 
         now, seconds = clock("gray", _gray, frame.image, o["height_px"]), frame.time_seconds
         if before is not None and (not shares or seconds - since >= apart):
             elapsed = max(seconds - (since if shares else seconds_before), 1e-3)
-            found = clock("flow", flow, now, before)
-            windows = clock("windows", measure, found.velocity, now, window_px=o["window_px"], moving_px=o["moving_px"])
+            changed = clock("light", light.changed, now, before, seconds)
+            found = clock("flow", flow, now, before, changed)
+            windows = clock(
+                "windows", measure, found.velocity, found.image, window_px=o["window_px"], moving_px=o["moving_px"]
+            )
             values = np.concatenate([windows.means, clock("windows", blob_sizes, windows.moving)])
             clock("background", background.update, now, windows.moving, elapsed)
             mean = clock("carried", carried.step, values, windows.velocity, elapsed)

@@ -27,6 +27,7 @@ from oddwatch.backbones.motion.blobs import blob_sizes
 from oddwatch.backbones.motion.carried import Carried
 from oddwatch.backbones.motion.crowd import crowd
 from oddwatch.backbones.motion.flow import LEVELS, Flow
+from oddwatch.backbones.motion.light import RecentLight
 from oddwatch.backbones.motion.windows import CELL_PX, Windows, measure
 from oddwatch.backbones.motion.windows import CHANNELS as MOVING
 from oddwatch.types import Embeddings, Frame, Image
@@ -126,13 +127,14 @@ class _Used:
 @dataclass(frozen=True)
 class _Pair:
     """Two frames that flow is taken between. since: end of the last stretch before it. after_gap: nothing is carried
-    into it.
+    into it. light: where it has changed, see `RecentLight`.
     """
 
     now: _Used
     before: _Used
     since: float
     after_gap: bool
+    light: NDArray[np.bool_] | None
 
 
 @dataclass
@@ -162,6 +164,7 @@ class _MotionStream(EmbeddingStream):
         self._measured: float | None = None  # end of the last pair
         self._spacings: deque[float] = deque(maxlen=_SPACINGS)
         self._after_gap = True
+        self._light = RecentLight()
         self._carried, self._course = Carried(options.carry), Carried(_COURSE)
         self._window_cells = max(round(options.window_px / CELL_PX), 1)
         self._background = Background(self._window_cells)
@@ -205,7 +208,8 @@ class _MotionStream(EmbeddingStream):
                 self._after_gap = True
             elif self._after_gap or self._measured is None or seconds - self._measured >= apart:
                 since = last.time_seconds if self._after_gap or self._measured is None else self._measured
-                pairs.append(_Pair(now, last, since, self._after_gap))
+                light = self._light.changed(now.image, last.image, seconds)
+                pairs.append(_Pair(now, last, since, self._after_gap, light))
                 self._measured, self._after_gap = seconds, False
         return pairs
 
@@ -228,7 +232,7 @@ class _MotionStream(EmbeddingStream):
         def some(flow: Flow, share: Sequence[_Pair]) -> list[Windows]:
             o, found = self._o, []
             for pair in share:
-                field = flow(pair.now.image, pair.before.image)
+                field = flow(pair.now.image, pair.before.image, pair.light)
                 found.append(measure(field.velocity, field.image, window_px=o.window_px, moving_px=o.moving_px))
             return found
 
@@ -254,7 +258,7 @@ class _MotionStream(EmbeddingStream):
 
     def _flush(self, until: float = float("inf")) -> list[tuple[_Moment, Map]]:
         """The moments held back up to `until`, each with the mean of what was carried to it from before and after."""
-        backward, found = Carried(self._o.carry), []
+        backward, found = Carried(self._o.carry, before=0), []
         elapsed = 0.0
         for moment in reversed(self._waiting):
             after = backward.step(moment.values, -moment.velocity, elapsed)

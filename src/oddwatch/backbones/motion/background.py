@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.backbones.motion.light import alike, gains
+from oddwatch.backbones.motion.light import alike, gains, in_light
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
@@ -22,7 +22,9 @@ CHANNELS = ("left", "taken", "dwell", "changed")
 
 _CONTRAST = 10.0  # grey levels by which a cell differs from another
 _RECENT_SECONDS = 0.5  # over this time what rests looks the same
+_WHITE = 250.0  # grey levels: how much lighter it has become nobody sees
 _TILE = 2  # cells: light is looked at in these
+_AROUND = 9  # of these: less than half of them are of somebody who stands there
 _THING = (3, 3)  # cells: what is left behind is smaller than a person
 _OUTLINE = (7, 7)  # cells: a thing and its edges
 _REST_SECONDS = 2.0  # a shorter halt is part of walking past
@@ -59,28 +61,44 @@ class Background:
         self._seconds += seconds
         if self._usual is None:
             self._rested, self._dwelt = np.zeros_like(now), np.zeros_like(now)
+            self._hidden = np.zeros(now.shape, bool)
             if not self._samples:
                 self._first = now
             if self._seconds >= len(self._samples) * _SAMPLE_SECONDS:
-                self._samples.append(now / _light(self._first, now))
+                self._samples.append(in_light(now, np.reciprocal(self._light(self._first, now))))
             if self._seconds < SETTLE_SECONDS:
                 return self._measured(moving > _PRESENT, np.zeros_like(moving, bool), now, now, seconds)
             self._usual = np.median(self._samples, axis=0).astype(np.float32)
             self._samples.clear()
             self._recent = self._usual
-        light = _light(self._usual, now)
-        plain = now / light
+        light = self._light(self._usual, now)
+        plain = in_light(now, np.reciprocal(light))
         self._recent = self._recent + min(seconds / _RECENT_SECONDS, 1.0) * (plain - self._recent)
-        step = seconds * _STEP
+        step = np.where(now < _WHITE, seconds * _STEP, 0)
         self._usual += np.clip(plain - self._usual, -step, step)
-        usual = light * self._usual
-        other = (np.abs(now - usual) > _CONTRAST) & ~alike(now, usual)
-        still = other & (np.abs(now - light * self._recent) < _CONTRAST)
+        usual, recent = (np.clip(in_light(one, light), 0, 255) for one in (self._usual, self._recent))
+        other = np.abs(now - usual) > _CONTRAST
+        if other.any():
+            other &= ~alike(now, usual)
+        still = other & (np.abs(now - recent) < _CONTRAST)
         self._rested = np.where(still, self._rested + seconds, 0).astype(np.float32)
         self._another = self._another + seconds if other.mean() > _RENEWED else 0.0
         if self._another > _RENEWED_SECONDS:
             self._usual, self._recent, self._another = now, now, 0.0
-        return self._measured(other | (moving > _PRESENT), other, now, usual, seconds)
+        self._hidden = other | (moving > _PRESENT)
+        return self._measured(self._hidden, other, now, usual, seconds)
+
+    def _light(self, usual: Map, now: Map) -> Map:
+        """(h, w) by what factor it has grown, seen where the place itself was seen last."""
+
+        def tiles(cells: Map) -> Map:
+            size = max(now.shape[1] // _TILE, 1), max(now.shape[0] // _TILE, 1)
+            return np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_AREA), np.float32)
+
+        hidden = tiles(self._hidden.astype(np.float32)) > 0
+        found = gains(tiles(usual), tiles(now), _AROUND, np.asarray(hidden, np.bool_))
+        wide = cv2.resize(found, (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(wide, np.float32)
 
     def _measured(
         self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, usual: Map, seconds: float
@@ -98,11 +116,6 @@ class Background:
         dwell = np.log1p(self._dwelt, out=np.zeros_like(rests), where=stays)
         changed = np.full_like(rests, other.mean())
         return np.stack([rests, taken, dwell, changed]).astype(np.float32)
-
-
-def _light(usual: Map, now: Map) -> Map:
-    """(h, w) by what factor it has grown since the usual."""
-    return cv2.resize(gains(usual, now, _TILE), (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def _outline(cells: Map) -> Map:

@@ -1,8 +1,8 @@
 """A mean over time that is carried ALONG the motion, so that swinging limbs even out without delay.
 
 The last mean is moved to where its contents have gone and blended with the new value; a place that its contents have
-left lets go of them faster. It begins as if nothing had moved for two frames, or the mean of the first few, of which
-swinging limbs are most, would be taken for the speed of somebody.
+left lets go of them faster. It begins as if nothing had moved for two frames, or a leg that swings in the first would
+be taken for the speed of somebody.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ Map = NDArray[np.float32]
 
 STEP_SECONDS = 0.1
 """The weight of a new value is given for values that come so far apart."""
-_BEFORE = 2.0  # frames: with these the noise of the first means is that of later ones, for weights around 0.2
 _LEFT = 0.5  # of the mean's speed: with less, what was here has gone
 
 
 class Carried:
-    """The mean of one stream, forwards in time, or backwards with velocities of the other sign."""
+    """The mean of one stream, forwards in time, or backwards with velocities of the other sign.
 
-    def __init__(self, weight: float) -> None:
-        self._weight = weight
+    before: frames without motion that it begins with. With two, the noise of the first means is that of later ones, for
+    weights around 0.2; without, they are plain means.
+    """
+
+    def __init__(self, weight: float, *, before: float = 2.0) -> None:
+        self._weight, self._before = weight, before
         self._mean: Map | None = None
         self._count = 0.0  # of frames in the mean
 
@@ -32,7 +35,7 @@ class Carried:
         holds, in cells per `seconds`, the time since the last call.
         """
         if self._mean is None:
-            self._mean, self._count = np.zeros_like(windows), _BEFORE
+            self._mean, self._count = np.zeros_like(windows), self._before
             height, width = windows.shape[1:]
             self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         self._count += 1

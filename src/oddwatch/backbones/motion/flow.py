@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from oddwatch.backbones.motion.leaps import follow_leaps
 from oddwatch.backbones.motion.light import evened, relit
-from oddwatch.backbones.motion.specks import without_specks
+from oddwatch.backbones.motion.specks import SPECKS_PX, without_specks
 from oddwatch.backbones.motion.steady import steadied
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 _TILE_PX = 8
 _CHANGED = 10  # grey levels, after a mean over 3 x 3 px: above the noise of cameras by day
@@ -37,9 +38,9 @@ _CALL_PX = 2000  # what a call costs in pixels
 _WHOLE = 0.8  # share of the picture from which pieces gain nothing
 _SHAKEN = 0.5  # share of changed tiles from which the picture may move as a whole
 _SHIFTED_PX = 0.5  # and does, unless all of this is noise
-_LIT = 0.75  # of what changed: when less is left in the same light, the light has changed; who walks leaves more
+_LITTLE = 1 / 3  # of a tile's change: the edge of a shadow leaves a quarter, who walks more than half
 _OFTEN = 0.5  # of the picture near something that changed: flakes may be few in number
-_SPECKS = 0.5  # of what changed: when less is left without specks, they are what there is in the air
+_SPECKS = 0.6  # of what changed: when less is left without specks, they are what there is in the air
 _EVEN = (5, 5)
 
 
@@ -78,25 +79,26 @@ class Flow:
         self._dis.setPatchStride(chosen.stride_px)
         self._dis.setGradientDescentIterations(chosen.descents)
 
-    def __call__(self, now: Image, before: Image) -> Field:
+    def __call__(self, now: Image, before: Image, light: Mask | None = None) -> Field:
         """On THIS frame's grid, less the shift of the whole picture (shake); 0 where nothing changed.
 
-        now, before: (H, W) uint8, sides multiples of 8, at least 16.
+        now, before: (H, W) uint8, sides multiples of 8, at least 16. light: (H / 8, W / 8) where it has changed.
         """
-        seen, lit = _look(now, before), False
+        seen = _look(now, before)
         if seen.shaken or seen.near.any():
             steady = steadied(before, now, 1 - seen.near, far=seen.shaken)
             after = seen if steady is before else _look(now, steady)
             if after.changed < seen.changed:
                 before, seen = steady, after
-            after = _look(now, before, lit=True)
-            if after.changed < _LIT * seen.changed:
-                seen, lit, before = after, True, evened(before, now)
-        if seen.level > _CHANGED or seen.near.mean() > _OFTEN:
-            clear = without_specks(now), without_specks(before)
-            after = _look(*clear, lit=lit)
-            if after.changed < _SPECKS * seen.changed:
-                (now, before), seen = clear, after
+            if light is not None:
+                seen, before = _look(now, before, light), evened(before, now)
+        plain = now, before
+        for px in SPECKS_PX:
+            if seen.level > _CHANGED or seen.near.mean() > _OFTEN:
+                clear = without_specks(plain[0], px), without_specks(plain[1], px)
+                after = _look(*clear, light, alone=False)
+                if after.changed < _SPECKS * seen.changed:
+                    (now, before), seen = clear, after
         near, noisy, shaken = seen.near, seen.level > _CHANGED, seen.shaken
         if not (shaken or near.any()):
             return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), now, 0.0)
@@ -145,13 +147,20 @@ class _Look(NamedTuple):
         return self.changed > _SHAKEN
 
 
-def _look(now: Image, before: Image, *, lit: bool = False) -> _Look:
-    """lit: what has only become lighter or darker has not changed."""
+def _look(now: Image, before: Image, light: Mask | None = None, *, alone: bool = True) -> _Look:
+    """light: where what has only become lighter or darker has not changed. alone: whether a tile can change alone, and
+    not in noise and in other light.
+    """
     change = _change(now, before)
-    if lit:
-        change = np.minimum(change, _change(now, relit(before, now)))
+    may = np.full(change.shape, alone)
+    if light is not None:
+        left = _change(now, relit(before, now))
+        left = np.where(left < _LITTLE * change, 0, np.minimum(left, change)).astype(np.uint8)
+        change, may = np.where(light, left, change), may & ~light
     level = _level(change)
-    near = np.asarray(cv2.dilate(_marked(change, level, alone=not lit), np.ones(_MARGIN, np.uint8)), np.uint8)
+    near = np.asarray(
+        cv2.dilate(_marked(change, level, may & (level <= _CHANGED)), np.ones(_MARGIN, np.uint8)), np.uint8
+    )
     return _Look(near, level, float((change > _CHANGED).mean()))
 
 
@@ -172,14 +181,14 @@ def _level(change: NDArray[np.uint8]) -> float:
     return float(min(max(noise, _CHANGED), _MOST_NOISE))
 
 
-def _marked(change: NDArray[np.uint8], level: float, *, alone: bool) -> NDArray[np.uint8]:
-    """As 0 and 1: what changed by more than the level. In noise, and unless tiles may change alone, only with two
-    neighbours that did, or by far more.
+def _marked(change: NDArray[np.uint8], level: float, alone: Mask) -> NDArray[np.uint8]:
+    """As 0 and 1: what changed by more than the level. Where it may not alone, only with two neighbours that did, or by
+    far more.
     """
     marked = (change > level).astype(np.uint8)
-    if level > _CHANGED or not alone:
+    if not alone.all():
         with_neighbours = cv2.boxFilter(marked, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-        marked[(with_neighbours < 3) & (change <= _CLEAR * level)] = 0
+        marked[~alone & (with_neighbours < 3) & (change <= _CLEAR * level)] = 0
     return marked
 
 

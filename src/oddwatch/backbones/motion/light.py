@@ -1,10 +1,13 @@
 """How the light has changed between two pictures: a cloud's shadow, a lamp that fails, an exposure set anew.
 
-Light changes the brightness of neighbours by the same factor, what moves hides some of them (ratios of brightness as in
-Land and McCann, Lightness and retinex theory, 1971).
+Light changes the brightness of a wide neighbourhood by the same factor, what moves hides some of it (ratios of
+brightness as in Land and McCann, Lightness and retinex theory, 1971).
 """
 
 from __future__ import annotations
+
+from collections import deque
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,15 +16,50 @@ from numpy.typing import NDArray
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
-_TILE_PX = 8
-_AROUND = 9  # tiles
+_COARSE_PX = 16
+_AROUND = 5  # of these: less than half of them are of somebody who walks
 _DARK = 8.0  # grey levels added to both: what is black stays so in any light
-_STEPS = 64.0  # per doubling: the median filter takes bytes
+_STEPS, _SAME_LIGHT = 32.0, 128  # steps per doubling, and of none: the median filter takes bytes
+_RECENT_SECONDS = 1.0  # in which the edge of a cloud's shadow passes by more than half of a neighbourhood
+_ANOTHER = 2  # steps, a twentieth: less moves nothing
+_WIDE = 0.08  # of the picture: less may be something large
+_MARGIN = (3, 3)  # tiles: the edge of a shadow is ahead of what the neighbourhood says
 _FEW = (5, 5)  # px
 _NEAR = (5, 5)  # cells of 4 px: a thing and its edges
 _SAME = 0.5  # share of the variance that is as usual, from which the texture is
+_TEXTURE = 1.0  # variance: with less there is none to know a place by
 _LEFT_OVER = 9.0  # variance: 3 grey levels that are not
+
+
+class RecentLight:
+    """Of one stream: where it is another than it was."""
+
+    def __init__(self) -> None:
+        self._past: deque[tuple[float, Map]] = deque()
+        self._last: tuple[Image, Map] | None = None
+
+    def changed(self, now: Image, before: Image, seconds: float) -> Mask | None:
+        """(H / 8, W / 8) where it has changed since the frame before or in the last second; None: nowhere, or not over
+        an area so wide that it must be light.
+
+        now, before: (H, W) uint8. seconds: time of this frame, later than that of the last call.
+        """
+        while self._past and seconds - self._past[0][0] > _RECENT_SECONDS:
+            self._past.popleft()
+        others = [self._last[1] if self._last is not None and self._last[0] is before else _tiles(before)]
+        others += [self._past[0][1]] if self._past else []
+        tiles = _tiles(now)
+        self._past.append((seconds, tiles))
+        self._last = now, tiles
+        steps = np.stack([_steps(other, tiles, _AROUND, None) for other in others]).astype(np.int16)
+        another = (np.abs(steps - _SAME_LIGHT).max(axis=0) > _ANOTHER).astype(np.uint8)
+        if another.mean() < _WIDE:
+            return None
+        wide = cv2.dilate(another, np.ones(_MARGIN, np.uint8))
+        size = now.shape[1] // 8, now.shape[0] // 8
+        return np.asarray(cv2.resize(wide, size, interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
 
 
 def evened(before: Image, now: Image) -> Image:
@@ -29,46 +67,66 @@ def evened(before: Image, now: Image) -> Image:
 
     now, before: (H, W) uint8.
     """
-    gain = gains(before.astype(np.float32), now.astype(np.float32), _TILE_PX)
-    return _times(before, cv2.resize(gain, (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR))
+    gain = gains(_tiles(before), _tiles(now), _AROUND)
+    return _in_light(before, cv2.resize(gain, (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR))
 
 
 def relit(before: Image, now: Image) -> Image:
     """The frame before, each few pixels as light as in this one: they differ where another thing is seen, hardly where
-    the edge of a shadow has passed.
+    the edge of a shadow has passed. What is out of focus looks alike then: only for where the light has changed.
 
     now, before: (H, W) uint8.
     """
-    return _times(before, (cv2.blur(now, _FEW).astype(np.float32) + _DARK) / (cv2.blur(before, _FEW) + _DARK))
+    a, b = (cv2.blur(one, _FEW).astype(np.float32) + np.float32(_DARK) for one in (before, now))
+    return _in_light(before, b / a)
 
 
-def gains(before: Map, now: Map, tile: int) -> Map:
-    """(H / tile, W / tile) by what factor light has grown around each tile of so many cells: the median of small tiles,
-    less than half of which are of somebody who walks there.
+def gains(before: Map, now: Map, around: int, hidden: Mask | None = None) -> Map:
+    """By what factor the light of each tile has grown: the median over so many times as many tiles around it. As
+    `in_light` applies it.
+
+    now, before: (h, w) mean brightness. hidden: (h, w) tiles that show something else, for which the median of all
+    others stands.
     """
-    size = max(now.shape[1] // tile, 1), max(now.shape[0] // tile, 1)
-    a, b = (cv2.resize(i, size, interpolation=cv2.INTER_AREA).astype(np.float32) + _DARK for i in (before, now))
-    steps = np.clip(np.rint(128 + _STEPS * np.log2(b / a)), 0, 255).astype(np.uint8)
-    beyond = _AROUND // 2  # mirrored: who stands at the border does not stand beyond it, too
+    even = cv2.blur(_steps(before, now, around, hidden).astype(np.float32), (3, 3))
+    return np.asarray(np.exp2((even - np.float32(_SAME_LIGHT)) / np.float32(_STEPS)), np.float32)
+
+
+def _steps(before: Map, now: Map, around: int, hidden: Mask | None) -> NDArray[np.uint8]:
+    ratio = (now + np.float32(_DARK)) / (before + np.float32(_DARK))
+    steps = np.clip(np.rint(_SAME_LIGHT + _STEPS * np.log2(ratio)), 0, 255).astype(np.uint8)
+    if hidden is not None and hidden.any() and not hidden.all():
+        steps[hidden] = np.median(steps[~hidden])
+    beyond = around // 2  # mirrored: who stands at the border does not stand beyond it, too
     wide = cv2.copyMakeBorder(steps, beyond, beyond, beyond, beyond, cv2.BORDER_REFLECT_101)
-    around = cv2.medianBlur(wide, _AROUND)[beyond:-beyond, beyond:-beyond]
-    even = cv2.blur(around.astype(np.float32), (3, 3))
-    return np.asarray(np.exp2((even - 128) / _STEPS), np.float32)
+    return np.asarray(cv2.medianBlur(wide, around)[beyond:-beyond, beyond:-beyond], np.uint8)
 
 
-def alike(now: Map, usual: Map) -> NDArray[np.bool_]:
+def in_light(picture: Map, gain: Map) -> Map:
+    """What it would be where the light has grown by this factor."""
+    return np.asarray((picture + np.float32(_DARK)) * gain - np.float32(_DARK), np.float32)
+
+
+def alike(now: Map, usual: Map) -> Mask:
     """Where the texture is the same but for its brightness and contrast: a shadow hides nothing.
 
-    Correlation of neighbourhoods, as Jacques and others test for shadows (Background subtraction and shadow detection in
-    grayscale video sequences, SIBGRAPI 2005), and what a best fit leaves of them. now, usual: (h, w).
+    Correlation of neighbourhoods, as Jacques and others test for shadows (Background subtraction and shadow detection
+    in grayscale video sequences, SIBGRAPI 2005), and what a best fit leaves of them. now, usual: (h, w).
     """
     mean_now, mean_usual = cv2.blur(now, _NEAR), cv2.blur(usual, _NEAR)
     of_now = np.maximum(cv2.blur(now * now, _NEAR) - mean_now * mean_now, 0)
     of_usual = np.maximum(cv2.blur(usual * usual, _NEAR) - mean_usual * mean_usual, 0)
     of_both = cv2.blur(now * usual, _NEAR) - mean_now * mean_usual
     explained = of_both * np.abs(of_both) / (of_usual + 1e-3)
-    return np.asarray((explained > _SAME * of_now) & (of_now - explained < _LEFT_OVER), np.bool_)
+    return np.asarray((explained > np.maximum(_SAME * of_now, _TEXTURE)) & (of_now - explained < _LEFT_OVER), np.bool_)
 
 
-def _times(image: Image, gain: Map) -> Image:
-    return np.asarray(cv2.multiply(image, gain, dtype=cv2.CV_8U), np.uint8)
+def _tiles(image: Image) -> Map:
+    size = image.shape[1] // 8, image.shape[0] // 8  # six times as fast with a whole factor first
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    size = max(image.shape[1] // _COARSE_PX, 1), max(image.shape[0] // _COARSE_PX, 1)
+    return cv2.resize(small, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _in_light(image: Image, gain: NDArray[Any]) -> Image:
+    return np.asarray(np.clip(np.rint(in_light(image.astype(np.float32), gain)), 0, 255), np.uint8)
