@@ -61,17 +61,16 @@ class Background:
         self._seconds += seconds
         if self._usual is None:
             self._rested, self._dwelt = np.zeros_like(now), np.zeros_like(now)
-            self._hidden = np.zeros(now.shape, bool)
             if not self._samples:
                 self._first = now
             if self._seconds >= len(self._samples) * _SAMPLE_SECONDS:
-                self._samples.append(in_light(now, np.reciprocal(self._light(self._first, now))))
+                self._samples.append(in_light(now, np.reciprocal(_light(self._first, now))))
             if self._seconds < SETTLE_SECONDS:
                 return self._measured(moving > _PRESENT, np.zeros_like(moving, bool), now, now, seconds)
             self._usual = np.median(self._samples, axis=0).astype(np.float32)
             self._samples.clear()
             self._recent = self._usual
-        light = self._light(self._usual, now)
+        light = _light(self._usual, now)
         plain = in_light(now, np.reciprocal(light))
         self._recent = self._recent + min(seconds / _RECENT_SECONDS, 1.0) * (plain - self._recent)
         step = np.where(now < _WHITE, seconds * _STEP, 0)
@@ -85,20 +84,7 @@ class Background:
         self._another = self._another + seconds if other.mean() > _RENEWED else 0.0
         if self._another > _RENEWED_SECONDS:
             self._usual, self._recent, self._another = now, now, 0.0
-        self._hidden = other | (moving > _PRESENT)
-        return self._measured(self._hidden, other, now, usual, seconds)
-
-    def _light(self, usual: Map, now: Map) -> Map:
-        """(h, w) by what factor it has grown, seen where the place itself was seen last."""
-
-        def tiles(cells: Map) -> Map:
-            size = max(now.shape[1] // _TILE, 1), max(now.shape[0] // _TILE, 1)
-            return np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_AREA), np.float32)
-
-        hidden = tiles(self._hidden.astype(np.float32)) > 0
-        found = gains(tiles(usual), tiles(now), _AROUND, np.asarray(hidden, np.bool_))
-        wide = cv2.resize(found, (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(wide, np.float32)
+        return self._measured(other | (moving > _PRESENT), other, now, usual, seconds)
 
     def _measured(
         self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, usual: Map, seconds: float
@@ -116,6 +102,14 @@ class Background:
         dwell = np.log1p(self._dwelt, out=np.zeros_like(rests), where=stays)
         changed = np.full_like(rests, other.mean())
         return np.stack([rests, taken, dwell, changed]).astype(np.float32)
+
+
+def _light(usual: Map, now: Map) -> Map:
+    """(h, w) by what factor it has grown since the usual."""
+    size = max(now.shape[1] // _TILE, 1), max(now.shape[0] // _TILE, 1)
+    a, b = (np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.float32) for i in (usual, now))
+    wide = cv2.resize(gains(a, b, _AROUND), (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(wide, np.float32)
 
 
 def _outline(cells: Map) -> Map:

@@ -53,7 +53,7 @@ class RecentLight:
         tiles = _tiles(now)
         self._past.append((seconds, tiles))
         self._last = now, tiles
-        steps = np.stack([_steps(other, tiles, _AROUND, None) for other in others]).astype(np.int16)
+        steps = np.stack([_steps(other, tiles, _AROUND) for other in others]).astype(np.int16)
         another = (np.abs(steps - _SAME_LIGHT).max(axis=0) > _ANOTHER).astype(np.uint8)
         if another.mean() < _WIDE:
             return None
@@ -81,22 +81,19 @@ def relit(before: Image, now: Image) -> Image:
     return _in_light(before, b / a)
 
 
-def gains(before: Map, now: Map, around: int, hidden: Mask | None = None) -> Map:
+def gains(before: Map, now: Map, around: int) -> Map:
     """By what factor the light of each tile has grown: the median over so many times as many tiles around it. As
     `in_light` applies it.
 
-    now, before: (h, w) mean brightness. hidden: (h, w) tiles that show something else, for which the median of all
-    others stands.
+    now, before: (h, w) mean brightness.
     """
-    even = cv2.blur(_steps(before, now, around, hidden).astype(np.float32), (3, 3))
+    even = cv2.blur(_steps(before, now, around).astype(np.float32), (3, 3))
     return np.asarray(np.exp2((even - np.float32(_SAME_LIGHT)) / np.float32(_STEPS)), np.float32)
 
 
-def _steps(before: Map, now: Map, around: int, hidden: Mask | None) -> NDArray[np.uint8]:
+def _steps(before: Map, now: Map, around: int) -> NDArray[np.uint8]:
     ratio = (now + np.float32(_DARK)) / (before + np.float32(_DARK))
     steps = np.clip(np.rint(_SAME_LIGHT + _STEPS * np.log2(ratio)), 0, 255).astype(np.uint8)
-    if hidden is not None and hidden.any() and not hidden.all():
-        steps[hidden] = np.median(steps[~hidden])
     beyond = around // 2  # mirrored: who stands at the border does not stand beyond it, too
     wide = cv2.copyMakeBorder(steps, beyond, beyond, beyond, beyond, cv2.BORDER_REFLECT_101)
     return np.asarray(cv2.medianBlur(wide, around)[beyond:-beyond, beyond:-beyond], np.uint8)
