@@ -21,7 +21,6 @@ from small_backbones import any_small
 from oddwatch.backbones import BACKBONES, Backbone, backbone_class, build_backbone
 from oddwatch.backbones.motion import CHANNELS, MotionBackbone
 from oddwatch.backbones.motion.background import SETTLE_SECONDS
-from oddwatch.backbones.motion.carried import Carried
 from oddwatch.backbones.motion.crowd import crowd
 from oddwatch.errors import UsageError
 from oddwatch.types import Embeddings, FloatArray, Frame, Image
@@ -493,13 +492,3 @@ def test_a_crowd_is_many_with_edges_and_not_their_shadows() -> None:
     assert many[30, 40] > 2 * one[30, 40] > 0
     assert crowd(np.zeros_like(edges), moving, 7).max() == 0
     assert crowd(edges, np.zeros_like(moving), 7).max() == 0
-
-
-def test_the_first_means_are_not_noisier_than_later_ones() -> None:
-    """Of what swings about nothing, in 60 cells."""
-    rng, carried = np.random.default_rng(0), Carried(0.2)
-    still = np.zeros((2, 6, 10), np.float32)
-    noise = rng.normal(size=(60, 2, 6, 10)).astype(np.float32)
-    noise[:, 0] = 1
-    means = [carried.step(one, still, 0.1)[1].std() for one in noise]
-    assert max(means[:5]) < 1.2 * np.mean(means[20:])

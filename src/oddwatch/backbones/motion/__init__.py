@@ -258,7 +258,7 @@ class _MotionStream(EmbeddingStream):
 
     def _flush(self, until: float = float("inf")) -> list[tuple[_Moment, Map]]:
         """The moments held back up to `until`, each with the mean of what was carried to it from before and after."""
-        backward, found = Carried(self._o.carry, before=0), []
+        backward, found = Carried(self._o.carry), []
         elapsed = 0.0
         for moment in reversed(self._waiting):
             after = backward.step(moment.values, -moment.velocity, elapsed)

@@ -1,8 +1,7 @@
 """A mean over time that is carried ALONG the motion, so that swinging limbs even out without delay.
 
 The last mean is moved to where its contents have gone and blended with the new value; a place that its contents have
-left lets go of them faster. It begins as if nothing had moved for two frames, or a leg that swings in the first would
-be taken for the speed of somebody.
+left lets go of them faster. The first means are plain means of what there is.
 """
 
 from __future__ import annotations
@@ -19,31 +18,28 @@ _LEFT = 0.5  # of the mean's speed: with less, what was here has gone
 
 
 class Carried:
-    """The mean of one stream, forwards in time, or backwards with velocities of the other sign.
+    """The mean of one stream, forwards in time, or backwards with velocities of the other sign."""
 
-    before: frames without motion that it begins with. With two, the noise of the first means is that of later ones, for
-    weights around 0.2; without, they are plain means.
-    """
-
-    def __init__(self, weight: float, *, before: float = 2.0) -> None:
-        self._weight, self._before = weight, before
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
         self._mean: Map | None = None
-        self._count = 0.0  # of frames in the mean
+        self._kept = 0.0  # share of the mean that is not of the newest values alone: for plain means at the start
 
     def step(self, windows: Map, velocity: Map, seconds: float) -> Map:
         """The mean now. windows: (c, h, w), the first channel is the speed. velocity: (2, h, w) of what each cell
         holds, in cells per `seconds`, the time since the last call.
         """
         if self._mean is None:
-            self._mean, self._count = np.zeros_like(windows), self._before
+            self._mean, self._kept = windows, 1.0
             height, width = windows.shape[1:]
             self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-        self._count += 1
+            return windows
+        self._kept += 1
         if not (windows.any() or self._mean.any()):
             return self._mean
         moved = _at(self._mean, self._x - velocity[0], self._y - velocity[1]) if velocity.any() else self._mean
         least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
-        weight = np.float32(max(least, 1 / self._count))
+        weight = np.float32(max(least, 1 / self._kept))
         gone = windows[0] < _LEFT * moved[0]
         self._mean = np.asarray(moved + np.where(gone, (1 + weight) / 2, weight) * (windows - moved), np.float32)
         return self._mean
