@@ -124,12 +124,24 @@ def test_timestamps_that_jump_do_not_move_the_time(jump: float) -> None:
     assert np.array(found) == pytest.approx(50.0 + np.arange(60) * 0.1, abs=0.01)
 
 
-def test_a_slow_clock_of_the_camera_is_followed() -> None:
-    times = ArrivalClock()
+@pytest.mark.parametrize("share", [0.999, 0.96, 1.04])
+def test_the_clock_of_a_camera_is_followed(share: float) -> None:
+    """The last but one: 25 timestamps for 24 pictures."""
+    times, found, late = ArrivalClock(), [], []
     for index in range(20_000):
         arrived = 10.0 + index * 0.1
-        shown = times.tick(index * 0.1 * 0.999, arrived)
-    assert arrived - shown < 0.01
+        found.append(times.tick(index * 0.1 * share, arrived))
+        late.append(arrived - found[-1])
+    assert np.abs(late).max() < 0.7
+    assert np.diff(found) == pytest.approx(0.1, abs=0.0055)
+
+
+def test_what_comes_late_for_a_while_is_not_followed() -> None:
+    """A congested line: for ten seconds all pictures come three seconds late."""
+    times, found = ArrivalClock(), []
+    for index in range(600):
+        found.append(times.tick(index * 0.1, 10.0 + index * 0.1 + (3.0 if 200 <= index < 300 else 0.0)))
+    assert np.array(found) == pytest.approx(10.0 + np.arange(600) * 0.1, abs=0.01)
 
 
 def test_streams_without_timestamps_have_those_of_arrival() -> None:

@@ -10,18 +10,19 @@ import cv2
 import numpy as np
 import pytest
 from small_detectors import USUAL_SECONDS, detector_videos, small_detector
-from small_videos import ODD_SECONDS
+from small_videos import ODD_SECONDS, images
 from watched_cameras import Kept, until
 
 from oddwatch.detector import Detector
 from oddwatch.errors import DetectorError, UsageError, VideoError
+from oddwatch.health import Patience
 from oddwatch.monitor import CameraMonitor, Learning, Plan, Supervisor, detector_version
 from oddwatch.monitor.cold_start import Collection, certified, learn
 from oddwatch.monitor.delivery import Delivery
 from oddwatch.monitor.records import USUAL
 from oddwatch.monitor.scoring import Change, Scoring
 from oddwatch.types import Embeddings, Frame, Image
-from oddwatch.video import CameraOptions, open_video
+from oddwatch.video import CameraCounts, CameraFrame, CameraOptions, CameraState, Clocks, open_video
 
 
 @pytest.fixture(scope="module")
@@ -362,3 +363,40 @@ def test_ending_in_the_middle_leaves_nothing_behind(videos: Path, tmp_path: Path
     assert "thumbnail" in kept.events[-1].files
     assert supervisor.statistics()[0].phase == "stopped"
     assert threading.active_count() <= before + 2  # pools of the backbone end with it
+
+
+def test_pictures_that_are_late_are_pictures(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera whose clock runs slow: each is shown as of six seconds ago, with a patience of four; then none comes."""
+    now = [100.0]  # seconds on both clocks
+
+    class Slow:
+        """Stands for the process of the camera, a picture every 0.1 s."""
+
+        counts = CameraCounts()
+
+        def __init__(self, options: CameraOptions, *, clocks: Clocks) -> None:
+            self._pictures = iter(images(10.0, seed=1))
+
+        def __enter__(self) -> Slow:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def read(self, timeout: float) -> list[CameraFrame | CameraState]:
+            now[0] += 0.1
+            if now[0] > 120:
+                return [CameraState("ended", now[0], now[0])]
+            image = next(self._pictures, None)
+            return [] if image is None else [CameraFrame(Frame(image, now[0] - 6, round(now[0] * 10)), now[0] - 6)]
+
+    monkeypatch.setattr("oddwatch.monitor.camera.CameraProcess", Slow)
+    kept, delivery = Kept(tmp_path), Delivery()
+    camera = plan(videos, "left.mp4", camera=CameraOptions(str(videos / "left.mp4")), patience=Patience(offline=4.0))
+    clocks = Clocks(wall=lambda: now[0], monotonic=lambda: now[0])
+    CameraMonitor(camera, kept.sinks(), delivery, clocks=clocks).run()
+    delivery.close()
+    findings = [(one.finding.kind, one.finding.raised) for one in kept.findings]
+    assert findings == [("offline", True)]
+    (found,) = kept.findings
+    assert found.since_wall == pytest.approx(104.0, abs=0.2)

@@ -118,7 +118,7 @@ class CameraMonitor:
         self._wall_offset = self._clocks.wall() - self._clocks.monotonic()
         self._last_wall: float | None = None
         self._began_wall, self._began = began or (self._clocks.wall(), self._clocks.monotonic())
-        self._last_seconds = self._began
+        self._last_seconds = self._arrived = self._began
         self._unobserved = 0.0
         self._counts = CameraCounts()
         self._queue = 0
@@ -144,7 +144,9 @@ class CameraMonitor:
                     self._counts = camera.counts
                     self._take(items, gaps)
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
-                    if not self._replays_fast and (found := self._health.tick(self._clocks.monotonic())):
+                    # Pictures may be shown late: what counts is how long none came.
+                    silence = self._clocks.monotonic() - self._arrived
+                    if not self._replays_fast and (found := self._health.tick(self._last_seconds + silence)):
                         self._tell_findings(found)
                         self._interrupt()  # an event does not go on while nothing is seen
                     self._ask_for_clips(camera)
@@ -203,6 +205,7 @@ class CameraMonitor:
             frame = item.frame
             self._wall_offset = item.wall_seconds - frame.time_seconds
             self._last_wall, self._last_seconds = item.wall_seconds, frame.time_seconds
+            self._arrived = self._clocks.monotonic()
             saw = self._health.sees
             with self._turn:
                 found = self._health.look(frame.image, frame.time_seconds)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 _LATE_SECONDS = 10.0
 """Pictures may wait so long on their way (a segment of HLS, a congested line) and still keep their spacing."""
 _JUMP_SECONDS = 2.0
 """A timestamp that is so much further ahead of the one before than the picture is, or so far back, is of a clock that
 was set; of steps back already a shorter one."""
 _BACK_SECONDS = 0.5
-_EARLY_RATE, _LATE_RATE = 0.05, 0.01
+_RATE = 0.05
+_BURST_SECONDS = 15.0
+"""Longer than between the segments of a stream: so long all pictures have to come late before it is the clock."""
 _LEAST_SECONDS = 1e-3
 
 
@@ -17,14 +21,16 @@ class ArrivalClock:
 
     A picture is shown at its timestamp plus an offset, so that what is seen moves as fast as it did, however pictures
     arrive: at the start of a connection many servers send those of the last seconds at once, congested lines deliver in
-    bursts. The offset begins with the first picture, shown when it arrives. From then on it follows the arrival: by 5%
-    of the time where pictures come early (those at the start are shown up to a few seconds ahead at first), by 1% where
-    they come late, which covers any clock of a camera that runs slow. Where timestamps jump, it begins anew; so
-    nonsense in a stream cannot move its time for long.
+    bursts. The offset begins with the first picture, shown when it arrives. From then on it follows the arrival by up
+    to 5% of the time: of each picture that comes early (those at the start are shown up to a few seconds ahead at
+    first), and of the earliest of the last 15 s where all come late, since the clock of the camera runs slow, or gives
+    each picture the time it should have had. Where timestamps jump, it begins anew; so nonsense in a stream cannot move
+    its time for long.
     """
 
     def __init__(self) -> None:
         self._offset: float | None = None
+        self._earliest: deque[tuple[float, float]] = deque()  # (arrived, offset) that no later one undercuts
         self._last: float | None = None
         self._pts = self._arrived = 0.0
 
@@ -60,8 +66,14 @@ class ArrivalClock:
             or abs(here - self._offset) > _LATE_SECONDS
         ):
             self._offset = here
-        elif here < self._offset:
-            self._offset -= min(self._offset - here, _EARLY_RATE * max(step, 0.0))
-        else:
-            self._offset += min(here - self._offset, _LATE_RATE * max(waited, 0.0))
+            self._earliest.clear()
+        while self._earliest and self._earliest[-1][1] >= here:
+            self._earliest.pop()
+        self._earliest.append((arrived_seconds, here))
+        while arrived_seconds - self._earliest[0][0] > _BURST_SECONDS:
+            self._earliest.popleft()
+        if here < self._offset:
+            self._offset -= min(self._offset - here, _RATE * max(step, 0.0))
+        elif self._earliest[0][1] > self._offset:
+            self._offset += min(self._earliest[0][1] - self._offset, _RATE * max(waited, 0.0))
         return self._offset
