@@ -390,6 +390,9 @@ def test_pictures_that_are_late_are_pictures(videos: Path, tmp_path: Path, monke
             image = next(self._pictures, None)
             return [] if image is None else [CameraFrame(Frame(image, now[0] - 6, round(now[0] * 10)), now[0] - 6)]
 
+        def clip(self, *wanted: object, **times: float) -> int:
+            raise AssertionError("nothing happens")
+
     monkeypatch.setattr("oddwatch.monitor.camera.CameraProcess", Slow)
     kept, delivery = Kept(tmp_path), Delivery()
     camera = plan(videos, "left.mp4", camera=CameraOptions(str(videos / "left.mp4")), patience=Patience(offline=4.0))

@@ -148,8 +148,8 @@ class _Look(NamedTuple):
 
 
 def _look(now: Image, before: Image, light: Mask | None = None, *, alone: bool = True) -> _Look:
-    """light: where what has only become lighter or darker has not changed. alone: whether a tile can change alone, and
-    not in noise and in other light.
+    """light: where what has only become lighter or darker has not changed. alone: whether a tile counts without
+    neighbours that changed; never in noise or where the light changed.
     """
     change = _change(now, before)
     may = np.full(change.shape, alone)
