@@ -15,14 +15,21 @@ from oddwatch.types import Frame
 from oddwatch.video import open_video, prefetch
 
 
-def prefetch_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "oddwatch-prefetch"]
+class Threads:
+    """Those of prefetching that have begun since; another test may have left one."""
+
+    def __init__(self) -> None:
+        self._before = set(threading.enumerate())
+
+    def left(self) -> list[threading.Thread]:
+        return [one for one in set(threading.enumerate()) - self._before if one.name == "oddwatch-prefetch"]
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    yield
-    assert prefetch_threads() == []
+def begun() -> Iterator[Threads]:
+    found = Threads()
+    yield found
+    assert found.left() == []
 
 
 def test_frames_come_in_order(tmp_path: Path) -> None:
@@ -55,7 +62,7 @@ def test_it_runs_ahead_but_not_far() -> None:
     items.close()  # type: ignore[attr-defined]
 
 
-def test_an_error_arrives_after_the_items_before_it() -> None:
+def test_an_error_arrives_after_the_items_before_it(begun: Threads) -> None:
     def produce() -> Iterator[int]:
         yield 1
         yield 2
@@ -65,11 +72,11 @@ def test_an_error_arrives_after_the_items_before_it() -> None:
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(RuntimeError, match="broken"):
         next(items)
-    assert prefetch_threads() == []
+    assert begun.left() == []
 
 
 @pytest.mark.parametrize("frames", [1, 2, 8])
-def test_closing_early_stops_the_thread_and_the_producer(frames: int) -> None:
+def test_closing_early_stops_the_thread_and_the_producer(begun: Threads, frames: int) -> None:
     ended: list[bool] = []
 
     def produce() -> Iterator[int]:
@@ -85,17 +92,17 @@ def test_closing_early_stops_the_thread_and_the_producer(frames: int) -> None:
     items = prefetch(producer, frames=frames)
     assert next(items) == 0
     items.close()  # type: ignore[attr-defined]
-    assert prefetch_threads() == []
+    assert begun.left() == []
     producer.close()  # type: ignore[attr-defined]
     assert ended == [True]
 
 
-def test_leaving_a_loop_stops_the_thread(tmp_path: Path) -> None:
+def test_leaving_a_loop_stops_the_thread(begun: Threads, tmp_path: Path) -> None:
     with open_video(write_video(tmp_path / "a.mp4", numbered_images(100))) as video:
         for frame in prefetch(video, frames=2):
             if frame.index == 5:
                 break
-        assert prefetch_threads() == []
+        assert begun.left() == []
 
 
 def test_an_error_of_the_consumer_stops_the_thread(tmp_path: Path) -> None:

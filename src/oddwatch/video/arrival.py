@@ -23,9 +23,9 @@ class ArrivalClock:
     arrive: at the start of a connection many servers send those of the last seconds at once, congested lines deliver in
     bursts. The offset begins with the first picture, shown when it arrives. From then on it follows the arrival by up
     to 5% of the time: of each picture that comes early (those at the start are shown up to a few seconds ahead at
-    first), and of the earliest of the last 15 s where all come late: the clock of the camera runs slow, or its timestamps
-    assume more pictures a second than it takes. Where timestamps jump, it begins anew; so nonsense in a stream cannot move
-    its time for long.
+    first), and of the earliest of the last 15 s where all come late: the clock of the camera runs slow, or its
+    timestamps assume more pictures a second than it takes. Where timestamps jump, it begins anew; so nonsense in a
+    stream cannot move its time for long.
     """
 
     def __init__(self) -> None:
