@@ -51,7 +51,12 @@ def test_four_cameras_learn_then_tell_what_is_unusual(tmp_path: Path, capsys: py
             house = {"name": "house", "kind": "mqtt", "host": "127.0.0.1", "port": broker.port}
             house |= {"user": broker.user, "password": broker.password}
             phone = {"name": "phone", "kind": "apprise", "url": f"json://127.0.0.1:{service.port}/told"}
-            with watching(site_file(tmp_path, hook.url, *cameras, sinks=[house, phone])) as watch:
+            site = site_file(tmp_path, hook.url, *cameras, sinks=[house, phone])
+            made = json.loads(site.read_text())
+            for sink in made["alerts"]["sinks"]:  # on a busy machine a camera may need longer than it has to connect
+                sink["tell_health"] = False
+            site.write_text(json.dumps(made))
+            with watching(site) as watch:
                 until(lambda: all(f"{name}: armed" in watch.log for name in mounts), 180)
                 assert [hook.taken, service.taken, events(heard)] == [[], [], []], watch.log
                 for name in ODD:
@@ -62,7 +67,7 @@ def test_four_cameras_learn_then_tell_what_is_unusual(tmp_path: Path, capsys: py
         assert (len(hook.taken), len(service.taken), len(events(heard))) == (2, 2, 2), watch.log
     finally:
         broker.down()
-    oddwatch, site = Runner(capsys), tmp_path / "site.yaml"
+    oddwatch = Runner(capsys)
     found = {one["camera"]: one for one in json.loads(oddwatch("events", "list", site, "--json").out)["events"]}
     assert set(found) == set(ODD)
     assert len(json.loads(oddwatch("alerts", "list", site, "--state", "sent", "--json").out)["alerts"]) == 6
