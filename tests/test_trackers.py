@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def test_wandb_stays_here_and_goes_on_by_its_id(
     done = train(tracked("wandb", project="doors"), manifest, run, cache=cache)
     first = RunFolder(run).record()["tracker"]
     longer = replace(tracked("wandb", project="doors"), epochs=3)
+    time.sleep(1.0)  # its folders are named by the second
     again = train(longer, manifest, run, cache=cache, resume=True)
     assert RunFolder(run).record()["tracker"] == first
     assert first["name"] == "wandb"
