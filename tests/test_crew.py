@@ -122,7 +122,7 @@ def test_a_process_that_crashes_or_hangs_is_begun_anew_and_its_event_is_closed(
             until(lambda: kept.opened("a"), seconds=60)
             first = kept.opened("a")[0]
             os.kill(victim, how)
-            until(lambda: [one for one in kept.closed("a") if one.uid == first.uid], seconds=60)
+            until(lambda: [one for one in kept.closed("a") if one.uid == first.uid], seconds=42)
             until(lambda: supervisor.statistics()[0].failures == 1)
             assert supervisor.statistics()[0].phase == "lost"
             until(lambda: supervisor.statistics()[0].phase == "armed", seconds=30)

@@ -33,7 +33,7 @@ _ALIKE = 0.7  # correlation of a picture with the figure: 0.9 where it is, at mo
 @pytest.mark.service
 @pytest.mark.skipif(not have_rtsp_server(), reason="needs Debian's gir1.2-gst-rtsp-server-1.0 and python3-gi")
 def test_four_cameras_learn_then_tell_what_is_unusual(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Something happens before two of them; each of three sinks is told of each of these, once, and of nothing else."""
+    """Something happens before two of them; each of three sinks is told of these, once, and of no other event."""
     mounts = {}
     for seed, name in enumerate((*ODD, *QUIET), start=1):
         mounts[name] = [write(tmp_path / f"{name}.mp4", 75.0, seed=seed)]
