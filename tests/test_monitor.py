@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -365,41 +366,81 @@ def test_ending_in_the_middle_leaves_nothing_behind(videos: Path, tmp_path: Path
     assert threading.active_count() <= before + 2  # pools of the backbone end with it
 
 
-def test_pictures_that_are_late_are_pictures(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A camera whose clock runs slow: each is shown as of six seconds ago, with a patience of four; then none comes."""
-    now = [100.0]  # seconds on both clocks
+@dataclass
+class FakeTime:
+    """seconds: on both clocks. Held as a turn, it passes work_seconds, once."""
 
-    class Slow:
-        """Stands for the process of the camera, a picture every 0.1 s."""
+    seconds: float = 100.0
+    work_seconds: float = 0.0
 
-        counts = CameraCounts()
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(wall=lambda: self.seconds, monotonic=lambda: self.seconds)
 
-        def __init__(self, options: CameraOptions, *, clocks: Clocks) -> None:
-            self._pictures = iter(images(10.0, seed=1))
+    def __enter__(self) -> None:
+        self.seconds, self.work_seconds = self.seconds + self.work_seconds, 0.0
 
-        def __enter__(self) -> Slow:
-            return self
+    def __exit__(self, *error: object) -> None:
+        pass
 
-        def __exit__(self, *error: object) -> None:
-            pass
 
-        def read(self, timeout: float) -> list[CameraFrame | CameraState]:
-            now[0] += 0.1
-            if now[0] > 120:
-                return [CameraState("ended", now[0], now[0])]
-            image = next(self._pictures, None)
-            return [] if image is None else [CameraFrame(Frame(image, now[0] - 6, round(now[0] * 10)), now[0] - 6)]
+class LateCamera:
+    """Stands for the process of a camera: pictures of ten seconds, ten a second, each told to be of some time before;
+    then none comes.
+    """
 
-        def clip(self, *wanted: object, **times: float) -> int:
-            raise AssertionError("nothing happens")
+    counts = CameraCounts()
 
-    monkeypatch.setattr("oddwatch.monitor.camera.CameraProcess", Slow)
-    kept, delivery = Kept(tmp_path), Delivery()
+    def __init__(self, time: FakeTime, *, late_seconds: float) -> None:
+        self._time, self._pictures = time, enumerate(images(10.0, seed=1), 1)
+        self._start = time.seconds - late_seconds
+
+    def __call__(self, options: CameraOptions, *, clocks: Clocks) -> LateCamera:
+        return self
+
+    def __enter__(self) -> LateCamera:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def read(self, timeout: float) -> list[CameraFrame | CameraState]:
+        self._time.seconds += 0.1
+        if self._time.seconds > 120:
+            return [CameraState("ended", self._time.seconds, self._time.seconds)]
+        for number, image in self._pictures:
+            taken = self._start + number / 10
+            return [CameraFrame(Frame(image, taken, number), taken)]
+        return []
+
+    def clip(self, *wanted: object, **times: float) -> int:
+        raise AssertionError("nothing happens")
+
+
+def watched_late(
+    videos: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch, time: FakeTime, *, late_seconds: float
+) -> None:
+    """With a patience of four seconds."""
+    monkeypatch.setattr("oddwatch.monitor.camera.CameraProcess", LateCamera(time, late_seconds=late_seconds))
     camera = plan(videos, "left.mp4", camera=CameraOptions(str(videos / "left.mp4")), patience=Patience(offline=4.0))
-    clocks = Clocks(wall=lambda: now[0], monotonic=lambda: now[0])
-    CameraMonitor(camera, kept.sinks(), delivery, clocks=clocks).run()
+    delivery = Delivery()
+    CameraMonitor(camera, kept.sinks(), delivery, clocks=time.clocks, turn=time).run()
     delivery.close()
-    findings = [(one.finding.kind, one.finding.raised) for one in kept.findings]
-    assert findings == [("offline", True)]
+
+
+def test_pictures_that_are_late_are_pictures(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera whose clock runs slow."""
+    kept = Kept(tmp_path)
+    watched_late(videos, kept, monkeypatch, FakeTime(), late_seconds=6.0)
     (found,) = kept.findings
+    assert (found.finding.kind, found.finding.raised) == ("offline", True)
     assert found.since_wall == pytest.approx(104.0, abs=0.2)
+    (gap,) = kept.gaps
+    assert gap.gap.from_wall == pytest.approx(104.0, abs=0.2)
+    assert gap.gap.seconds == pytest.approx(10.0, abs=0.3)  # and not sixteen
+
+
+def test_work_that_takes_long_is_no_silence(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept(tmp_path)
+    watched_late(videos, kept, monkeypatch, FakeTime(work_seconds=9.0), late_seconds=0.0)
+    assert kept.findings == []

@@ -141,22 +141,23 @@ class CameraMonitor:
                 ended = False
                 while not self._stopped.is_set() and not ended:
                     items = camera.read(timeout=_READ_SECONDS)
+                    read = self._clocks.monotonic()
                     self._counts = camera.counts
-                    self._take(items, gaps)
+                    self._take(items, gaps, read)
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
-                    # Pictures may be shown late: what counts is how long none came.
-                    silence = self._clocks.monotonic() - self._arrived
-                    if not self._replays_fast and (found := self._health.tick(self._last_seconds + silence)):
+                    if not self._replays_fast and (found := self._health.tick(self._seen_until(read))):
                         self._tell_findings(found)
                         self._interrupt()  # an event does not go on while nothing is seen
-                    self._ask_for_clips(camera)
+                    self._ask_for_clips(camera, self._seen_until(read))
                     self._look_after_lesson()
                 if ended:
                     self._await_lesson()
                     self._look_after_lesson()
                 self._finish(camera)
             if not self._replays_fast and self._phase != "waiting":
-                self._tell_gap(gaps.close(self._clocks.wall(), self._clocks.monotonic()))
+                now = self._clocks.monotonic()
+                end = self._seen_until(now)
+                self._tell_gap(gaps.close(self._clocks.wall() - (now - end), end))
         finally:
             self._phase = "stopped"
             self._close_all()  # what it failed in the middle of
@@ -193,7 +194,14 @@ class CameraMonitor:
 
     # what arrives
 
-    def _take(self, items: Sequence[CameraItem], gaps: Gaps) -> None:
+    def _seen_until(self, now: float) -> float:
+        """What time it is for the pictures. They may be shown late, and be judged later: what counts is how long none
+        came.
+        """
+        return self._last_seconds + (0.0 if self._replays_fast else now - self._arrived)
+
+    def _take(self, items: Sequence[CameraItem], gaps: Gaps, read: float) -> None:
+        """read: monotonic time at which they were."""
         batch: list[Frame] = []
         self._queue = sum(isinstance(item, CameraFrame) for item in items)
         for item in items:
@@ -205,7 +213,7 @@ class CameraMonitor:
             frame = item.frame
             self._wall_offset = item.wall_seconds - frame.time_seconds
             self._last_wall, self._last_seconds = item.wall_seconds, frame.time_seconds
-            self._arrived = self._clocks.monotonic()
+            self._arrived = read
             saw = self._health.sees
             with self._turn:
                 found = self._health.look(frame.image, frame.time_seconds)
@@ -299,10 +307,8 @@ class CameraMonitor:
             problem=problem or (before.problem if before else ""),
         )
 
-    def _ask_for_clips(self, camera: CameraProcess, *, now: float | None = None) -> None:
-        """Of what is over, or has lasted as long as a clip is. While no picture comes, real time counts."""
-        latest = self._last_seconds if self._replays_fast else self._clocks.monotonic()
-        latest = latest if now is None else now
+    def _ask_for_clips(self, camera: CameraProcess, latest: float) -> None:
+        """Of what is over, or has lasted as long as a clip is, at a time of the pictures."""
         for told in self._told:
             if told.request is None and not told.answered and latest >= told.until_seconds:
                 try:
@@ -341,7 +347,7 @@ class CameraMonitor:
         if self._scoring is not None:
             self._changes(self._scoring.interrupt())
         if self._told:
-            self._ask_for_clips(camera, now=np.inf)
+            self._ask_for_clips(camera, np.inf)
             end = self._clocks.monotonic() + _CLIP_SECONDS / 3
             while self._told and self._clocks.monotonic() < end:
                 for item in camera.read(timeout=0.1):
