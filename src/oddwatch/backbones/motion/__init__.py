@@ -106,7 +106,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 7
+    version = 8
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)

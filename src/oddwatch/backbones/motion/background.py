@@ -28,6 +28,7 @@ _AROUND = 9  # of these: less than half of them are of somebody who stands there
 _THING = (3, 3)  # cells: what is left behind is smaller than a person
 _OUTLINE = (7, 7)  # cells: a thing and its edges
 _REST_SECONDS = 2.0  # a shorter halt is part of walking past
+_APART = 0.4  # of what hangs together rests, or it is the shadow of those who walk by in a row
 _SAMPLE_SECONDS = 1.0
 _FEWER = 0.8  # of the edges that were there: with fewer something has gone
 _STEP = 0.5  # grey levels per second by which the background follows
@@ -93,7 +94,7 @@ class Background:
         share = cv2.blur(present, self._window)
         stays = share > _PRESENT
         self._dwelt = np.maximum(self._dwelt + np.where(stays, seconds, -_LEAVES * seconds), 0).astype(np.float32)
-        rests = cv2.blur((self._rested >= _REST_SECONDS).astype(np.float32), _THING)
+        rests = cv2.blur(_apart(self._rested >= _REST_SECONDS, there).astype(np.float32), _THING)
         taken = np.zeros_like(rests)
         if rests.any():
             dimmed = cv2.blur(now, _OUTLINE) / np.maximum(cv2.blur(usual, _OUTLINE), 1.0)
@@ -110,6 +111,15 @@ def _light(usual: Map, now: Map) -> Map:
     a, b = (np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.float32) for i in (usual, now))
     wide = cv2.resize(gains(a, b, _AROUND), (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(wide, np.float32)
+
+
+def _apart(rested: NDArray[np.bool_], there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What of it does not hang together with more that moves."""
+    if not rested.any():
+        return rested
+    labels = cv2.connectedComponents(there.astype(np.uint8), connectivity=8)[1]
+    share = np.bincount(labels.ravel(), rested.ravel()) / np.bincount(labels.ravel()).clip(1)
+    return np.asarray(rested & (share[labels] >= _APART), np.bool_)
 
 
 def _outline(cells: Map) -> Map:
