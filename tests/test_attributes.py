@@ -85,6 +85,13 @@ def test_each_attribute_is_named_in_words(
     assert fitted.score(row)[0] > 1.5 * fitted.score(walkers(2000, seed=5)).max()
 
 
+def test_where_nobody_goes_no_way_is_unusual(fitted: AttributesScorer) -> None:
+    row = changed(y=0.45, right=-0.1, course_right=-0.15)
+    found = dict(zip(ATTRIBUTES, fitted.attributes(row)[0].tolist(), strict=True))
+    assert found["velocity"] > found["place"] > 1
+    assert fitted.explain(row)[0].attribute == "place"
+
+
 def test_the_usual_is_below_one(fitted: AttributesScorer) -> None:
     found = fitted.attributes(walkers(3000, seed=3))
     assert found.shape == (3000, len(ATTRIBUTES))

@@ -28,7 +28,8 @@ _AROUND = 9  # of these: less than half of them are of somebody who stands there
 _THING = (3, 3)  # cells: what is left behind is smaller than a person
 _OUTLINE = (7, 7)  # cells: a thing and its edges
 _REST_SECONDS = 2.0  # a shorter halt is part of walking past
-_APART = 0.4  # of what hangs together rests, or it is the shadow of those who walk by in a row
+_NEAR_THING = (5, 5)  # cells
+_APART = 0.4  # of what is another there rests: of the shadows of those who walk by in a row a quarter may
 _SAMPLE_SECONDS = 1.0
 _FEWER = 0.8  # of the edges that were there: with fewer something has gone
 _STEP = 0.5  # grey levels per second by which the background follows
@@ -94,7 +95,7 @@ class Background:
         share = cv2.blur(present, self._window)
         stays = share > _PRESENT
         self._dwelt = np.maximum(self._dwelt + np.where(stays, seconds, -_LEAVES * seconds), 0).astype(np.float32)
-        rests = cv2.blur(_apart(self._rested >= _REST_SECONDS, there).astype(np.float32), _THING)
+        rests = cv2.blur(_apart(self._rested >= _REST_SECONDS, other).astype(np.float32), _THING)
         taken = np.zeros_like(rests)
         if rests.any():
             dimmed = cv2.blur(now, _OUTLINE) / np.maximum(cv2.blur(usual, _OUTLINE), 1.0)
@@ -113,13 +114,10 @@ def _light(usual: Map, now: Map) -> Map:
     return np.asarray(wide, np.float32)
 
 
-def _apart(rested: NDArray[np.bool_], there: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What of it does not hang together with more that moves."""
-    if not rested.any():
-        return rested
-    labels = cv2.connectedComponents(there.astype(np.uint8), connectivity=8)[1]
-    share = np.bincount(labels.ravel(), rested.ravel()) / np.bincount(labels.ravel()).clip(1)
-    return np.asarray(rested & (share[labels] >= _APART), np.bool_)
+def _apart(rested: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where enough of what is another around it rests, too."""
+    rest, all_of_it = (cv2.blur(one.astype(np.float32), _NEAR_THING) for one in (rested, other))
+    return np.asarray(rested & (rest >= _APART * all_of_it), np.bool_)
 
 
 def _outline(cells: Map) -> Map:

@@ -33,7 +33,7 @@ _EVERYWHERE = 3  # grey levels of the quartile from which there is noise everywh
 _CLEAR = 2  # levels: a tile that changed by so many times the noise stands for itself
 _MOST_NOISE = 30  # grey levels: where half of the picture is taken up by people, they are not noise
 _MARGIN = (5, 5)  # tiles around a changed one: patches and pyramids look beyond it
-_LEAST_PX = 96  # side of a piece: smaller ones have too few levels in their pyramid to follow anything quick
+_LEAST_PX = 64  # side of a piece: smaller ones have too few levels in their pyramid to follow anything quick
 _CALL_PX = 2000  # what a call costs in pixels
 _WHOLE = 0.8  # share of the picture from which pieces gain nothing
 _SHAKEN = 0.5  # share of changed tiles from which the picture may move as a whole
@@ -54,7 +54,7 @@ class Level(NamedTuple):
 Piece = tuple[int, int, int, int]
 """left, top, right, bottom in px."""
 
-LEVELS = {"fine": Level(4, 16), "fast": Level(6, 8)}
+LEVELS = {"fine": Level(5, 16), "fast": Level(6, 8)}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _PARTS = 4  # contiguous parts of the usual video, each measured against the oth
 _BLOCKS = 20  # contiguous blocks of it, whose highest values say what is extreme
 _SPREADS = 3.5  # of those highest values above their mean
 _WEIGHT = 10.0  # of what the others exceed 1 by
+_WAYS = {Velocity.name, Direction.name}
 
 
 class AttributesScorer(Scorer):
@@ -109,7 +110,9 @@ class AttributesScorer(Scorer):
         return self.score_and_explain(x)[0]
 
     def explain(self, x: FloatArray) -> list[Reason]:
-        """For each row the attribute that adds most to its score, by how much, and in words."""
+        """For each row the attribute that adds most to its score, by how much, and in words. Where nobody goes there is
+        no usual way to go: of who strolls there it is the place.
+        """
         rows = checked(x, columns=len(COLUMNS))
         return self._explained(rows, self.attributes(rows))
 
@@ -136,7 +139,14 @@ class AttributesScorer(Scorer):
         return self
 
     def _explained(self, rows: Rows, found: Rows) -> list[Reason]:
-        most = _parts(found).argmax(axis=1)
+        parts = _parts(found)
+        by_name = {attribute.name: i for i, attribute in enumerate(self._used)}
+        if Place.name in by_name:
+            strolls = found[:, by_name[Speed.name]] <= 1 if Speed.name in by_name else True
+            elsewhere = (found[:, by_name[Place.name]] > 1) & strolls
+            for name in by_name.keys() & _WAYS:
+                parts[elsewhere, by_name[name]] = 0
+        most = parts.argmax(axis=1)
         return [
             Reason(self._used[i].name, float(found[n, i]), self._usual[i].says(rows[n])) for n, i in enumerate(most)
         ]
