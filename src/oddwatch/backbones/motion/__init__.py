@@ -106,7 +106,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 8
+    version = 9
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -205,7 +205,7 @@ class _MotionStream(EmbeddingStream):
             if last is None:
                 continue
             if self._is_gap(seconds - last.time_seconds):
-                self._after_gap = True
+                self._after_gap, self._light = True, RecentLight()
             elif self._after_gap or self._measured is None or seconds - self._measured >= apart:
                 since = last.time_seconds if self._after_gap or self._measured is None else self._measured
                 light = self._light.changed(now.image, last.image, seconds)

@@ -23,6 +23,7 @@ _AROUND = 5  # of these: less than half of them are of somebody who walks
 _DARK = 8.0  # grey levels added to both: what is black stays so in any light
 _STEPS, _SAME_LIGHT = 32.0, 128  # steps per doubling, and of none: the median filter takes bytes
 _RECENT_SECONDS = 1.0  # in which the edge of a cloud's shadow passes by more than half of a neighbourhood
+_UNKNOWN_SECONDS = 0.85  # after the first pair: what the edge of a shadow has passed is not wide yet
 _ANOTHER = 2  # steps, a twentieth: less moves nothing
 _WIDE = 0.08  # of the picture: less may be something large
 _MARGIN = (3, 3)  # tiles: the edge of a shadow is ahead of what the neighbourhood says
@@ -34,15 +35,16 @@ _LEFT_OVER = 9.0  # variance: 3 grey levels that are not
 
 
 class RecentLight:
-    """Of one stream: where it is another than it was."""
+    """Of one stream, up to a gap: where it is another than it was."""
 
     def __init__(self) -> None:
+        self._began: float | None = None
         self._past: deque[tuple[float, Map]] = deque()
         self._last: tuple[Image, Map] | None = None
 
     def changed(self, now: Image, before: Image, seconds: float) -> Mask | None:
         """(H / 8, W / 8) where it has changed since the frame before or in the last second; None: nowhere, or not over
-        an area so wide that it must be light.
+        an area so wide that it must be light. In the first second it may have changed anywhere.
 
         now, before: (H, W) uint8. seconds: time of this frame, later than that of the last call.
         """
@@ -53,12 +55,15 @@ class RecentLight:
         tiles = _tiles(now)
         self._past.append((seconds, tiles))
         self._last = now, tiles
+        size = now.shape[1] // 8, now.shape[0] // 8
+        self._began = seconds if self._began is None else self._began
+        if seconds - self._began < _UNKNOWN_SECONDS:
+            return np.ones(size[::-1], np.bool_)
         steps = np.stack([_steps(other, tiles, _AROUND) for other in others]).astype(np.int16)
         another = (np.abs(steps - _SAME_LIGHT).max(axis=0) > _ANOTHER).astype(np.uint8)
         if another.mean() < _WIDE:
             return None
         wide = cv2.dilate(another, np.ones(_MARGIN, np.uint8))
-        size = now.shape[1] // 8, now.shape[0] // 8
         return np.asarray(cv2.resize(wide, size, interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
 
 
