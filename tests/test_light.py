@@ -115,7 +115,10 @@ def of_somebody(velocity: NDArray[np.float32], left: int) -> NDArray[np.float32]
 
 def test_who_leaps_while_the_exposure_is_set_leaps_no_further() -> None:
     before, now = seen(left=114), seen(0.8, left=130)
-    velocity = Flow("fine")(now, before, RecentLight().changed(now, before, 0.0)).velocity
+    light = RecentLight()
+    for i in range(10):
+        light.changed(before, before, i / FPS)
+    velocity = Flow("fine")(now, before, light.changed(now, before, 1.0)).velocity
     assert np.abs(velocity[..., 0]).max() < 20
     np.testing.assert_allclose(of_somebody(velocity, 130), (16, 0), atol=2)
 
@@ -140,8 +143,8 @@ def test_what_is_large_is_no_light() -> None:
         picture[60:160, :seen_px] = van[:, 180 - seen_px :]
         return picture
 
-    for i in range(1, 15):
-        now, before = with_van(10 * i + 10), with_van(10 * i)
+    for i in range(-9, 15):
+        now, before = (with_van(max(10 * one, 0)) for one in (i + 1, i))
         velocity = Flow("fine")(now, before, light.changed(now, before, i / FPS)).velocity
         if i > 2:
             edge = velocity[80 // 2 : 140 // 2, (10 * i - 4) // 2 : (10 * i + 6) // 2].reshape(-1, 2)

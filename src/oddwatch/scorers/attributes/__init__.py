@@ -32,7 +32,7 @@ _PARTS = 4  # contiguous parts of the usual video, each measured against the oth
 _BLOCKS = 20  # contiguous blocks of it, whose highest values say what is extreme
 _SPREADS = 3.5  # of those highest values above their mean
 _WEIGHT = 10.0  # of what the others exceed 1 by
-_WAYS = {Velocity.name, Direction.name}
+_WAYS = {Speed.name, Velocity.name, Direction.name}
 
 
 class AttributesScorer(Scorer):
