@@ -136,12 +136,13 @@ class CameraMonitor:
         """Watch. Raises OddwatchError."""
         self._prepare()
         gaps = Gaps(started_wall=self._began_wall, started_seconds=self._began)
+        wall, read = self._began_wall, self._began
         try:
             with CameraProcess(self.plan.camera, clocks=self._clocks) as camera:
                 ended = False
                 while not self._stopped.is_set() and not ended:
                     items = camera.read(timeout=_READ_SECONDS)
-                    read = self._clocks.monotonic()
+                    wall, read = self._clocks.wall(), self._clocks.monotonic()
                     self._counts = camera.counts
                     self._take(items, gaps, read)
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
@@ -155,9 +156,8 @@ class CameraMonitor:
                     self._look_after_lesson()
                 self._finish(camera)
             if not self._replays_fast and self._phase != "waiting":
-                now = self._clocks.monotonic()
-                end = self._seen_until(now)
-                self._tell_gap(gaps.close(self._clocks.wall() - (now - end), end))
+                end = self._seen_until(read)
+                self._tell_gap(gaps.close(wall - (read - end), end))
         finally:
             self._phase = "stopped"
             self._close_all()  # what it failed in the middle of
