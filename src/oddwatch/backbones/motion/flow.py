@@ -1,7 +1,7 @@
 """Velocity of every second pixel between two frames, measured only where something has changed.
 
 Dense inverse search (DIS, Kroeger et al., ECCV 2016) down to full resolution and without its variational refinement: on
-UCSD Ped2's training frames a frame warped by that flow misses changed pixels by 7.4 grey levels, by 8.3 with the
+UCSD Ped2's training frames a frame warped by that flow misses changed pixels by 6.9 grey levels, by 8.2 with the
 refinement, and by 12.2 with OpenCV's MEDIUM preset (`benchmarks/flow.py`). The noise that the refinement would have
 removed goes in the means over windows.
 """
@@ -33,7 +33,7 @@ _EVERYWHERE = 3  # grey levels of the quartile from which there is noise everywh
 _CLEAR = 2  # levels: a tile that changed by so many times the noise stands for itself
 _MOST_NOISE = 30  # grey levels: where half of the picture is taken up by people, they are not noise
 _MARGIN = (5, 5)  # tiles around a changed one: patches and pyramids look beyond it
-_LEAST_PX = 80  # side of a piece: two levels of its pyramid, what is quicker than they follow leaps
+_LEAST_PX = 96  # side of a piece: smaller ones have too few levels in their pyramid to follow anything quick
 _CALL_PX = 2000  # what a call costs in pixels
 _WHOLE = 0.8  # share of the picture from which pieces gain nothing
 _SHAKEN = 0.5  # share of changed tiles from which the picture may move as a whole
@@ -54,7 +54,7 @@ class Level(NamedTuple):
 Piece = tuple[int, int, int, int]
 """left, top, right, bottom in px."""
 
-LEVELS = {"fine": Level(5, 16), "fast": Level(6, 8)}
+LEVELS = {"fine": Level(4, 16), "fast": Level(6, 8)}
 
 
 @dataclass(frozen=True)
