@@ -6,6 +6,7 @@ import base64
 import json
 import signal
 import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -164,6 +165,27 @@ def test_a_camera_is_scored_by_one_thread(videos: Path, tmp_path: Path) -> None:
         assert cv2.getNumThreads() == 2
     finally:
         cv2.setNumThreads(before)
+
+
+@pytest.mark.slow
+def test_what_is_seen_last_is_in_the_store(videos: Path, tmp_path: Path) -> None:
+    """A process that scores says once a second what it has seen; when it ends, what it saw since then counts too."""
+    door = {"name": "door", "url": str(videos / "usual.mp4"), "detector": str(videos / "detector")}
+    site = read_site(site_file(tmp_path, "http://127.0.0.1:9/", door, processes=1), environment=SECRETS)
+    with Watch(site) as watch:
+        watch.check()
+
+        def last() -> float:
+            return watch.cameras.statistics()[0].last_frame_wall or 0.0
+
+        until(last, 60)
+        said = last()
+        until(lambda: last() > said, 10)
+        said = last()
+        time.sleep(0.7)
+    assert last() > said
+    with Store(tmp_path / "kept", create=False) as store:
+        assert store.coverage.last("door") == datetime.fromtimestamp(last(), UTC)
 
 
 @pytest.mark.slow
