@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -106,7 +106,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 9
+    version = 10
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -140,7 +140,8 @@ class _Pair:
 @dataclass
 class _Moment:
     """What is known of one pair. values: (10, h, w) not yet carried, of which the first three are in frame heights per
-    second. velocity: cells per `elapsed`. lasting: (7, h, w) what is not carried any more. forward: `values` carried.
+    second. velocity: cells per `elapsed`. lasting: (7, h, w) what is not carried any more. forward: `values` carried,
+    `count`: see `Carried`.
     """
 
     values: Map
@@ -150,6 +151,7 @@ class _Moment:
     end: float
     elapsed: float
     forward: Map
+    count: float
 
 
 class _MotionStream(EmbeddingStream):
@@ -180,11 +182,10 @@ class _MotionStream(EmbeddingStream):
                 self._carried.forget()
                 self._course.forget()
             moment = self._moment(pair, windows)
-            if not self._o.offline:
-                ready.append((moment, moment.forward))
-                continue
             self._waiting.append(moment)
-            if moment.end - self._waiting[0].end > _BLOCK_SECONDS + _AHEAD_SECONDS:
+            if not self._o.offline:
+                ready += self._settled() if self._carried.settled else []
+            elif moment.end - self._waiting[0].end > _BLOCK_SECONDS + _AHEAD_SECONDS:
                 ready += self._flush(until=moment.end - _AHEAD_SECONDS)
         if self._o.quality == "auto" and pairs:
             self._level = self._pace.level(time.perf_counter() - began, pairs[-1].now.time_seconds, self._level)
@@ -254,7 +255,14 @@ class _MotionStream(EmbeddingStream):
         around = crowd(forward[_EDGES], forward[MOVING.index("moving")], self._window_cells)
         background = self._background.update(pair.now.image, windows.moving, elapsed)
         lasting = np.concatenate([course, around[None], background])
-        return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward)
+        count = self._carried.count
+        return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward, count)
+
+    def _settled(self) -> list[tuple[_Moment, Map]]:
+        """The last moment that waits, and, as it is, those before it: their means are of fewer values and vary more."""
+        waited, self._waiting = self._waiting, []
+        last = waited[-1]
+        return [(replace(last, start=one.start, end=one.end), last.forward) for one in waited]
 
     def _flush(self, until: float = float("inf")) -> list[tuple[_Moment, Map]]:
         """The moments held back up to `until`, each with the mean of what was carried to it from before and after."""
@@ -264,7 +272,8 @@ class _MotionStream(EmbeddingStream):
             after = backward.step(moment.values, -moment.velocity, elapsed)
             elapsed = moment.elapsed
             if moment.end <= until:
-                found.append((moment, np.asarray((moment.forward + after) / 2, np.float32)))
+                share = np.float32(moment.count / (moment.count + backward.count))
+                found.append((moment, np.asarray(share * moment.forward + (1 - share) * after, np.float32)))
         self._waiting = [moment for moment in self._waiting if moment.end > until]
         return found[::-1]
 

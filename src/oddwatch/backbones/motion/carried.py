@@ -1,7 +1,7 @@
 """A mean over time that is carried ALONG the motion, so that swinging limbs even out without delay.
 
 The last mean is moved to where its contents have gone and blended with the new value; a place that its contents have
-left lets go of them faster. The first means are plain means of what there is.
+left lets go of them faster. The first means are plain means of what there is: of less than later ones.
 """
 
 from __future__ import annotations
@@ -18,35 +18,43 @@ _LEFT = 0.5  # of the mean's speed: with less, what was here has gone
 
 
 class Carried:
-    """The mean of one stream, forwards in time, or backwards with velocities of the other sign."""
+    """The mean of one stream, forwards in time, or backwards with velocities of the other sign.
+
+    count: a plain mean of so many values varies as much as this one. settled: whether it is as many as it will be: an
+    exponential mean with a weight w varies like a plain one of 2 / w - 1.
+    """
 
     def __init__(self, weight: float) -> None:
         self._weight = weight
         self._mean: Map | None = None
-        self._kept = 0.0  # share of the mean that is not of the newest values alone: for plain means at the start
+        self._steps = 0
+        self.count, self.settled = 0, False
 
     def step(self, windows: Map, velocity: Map, seconds: float) -> Map:
         """The mean now. windows: (c, h, w), the first channel is the speed. velocity: (2, h, w) of what each cell
         holds, in cells per `seconds`, the time since the last call.
         """
+        self._steps += 1
+        least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
+        weight = np.float32(max(least, 1 / self._steps))
+        most = round(2 / least) - 1 if least > 0 else self._steps + 1
+        self.count, self.settled = min(self._steps, most), self._steps >= most
         if self._mean is None:
-            self._mean, self._kept = windows, 1.0
+            self._mean = windows
             height, width = windows.shape[1:]
             self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
             return windows
-        self._kept += 1
         if not (windows.any() or self._mean.any()):
             return self._mean
         moved = _at(self._mean, self._x - velocity[0], self._y - velocity[1]) if velocity.any() else self._mean
-        least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
-        weight = np.float32(max(least, 1 / self._kept))
         gone = windows[0] < _LEFT * moved[0]
         self._mean = np.asarray(moved + np.where(gone, (1 + weight) / 2, weight) * (windows - moved), np.float32)
         return self._mean
 
     def forget(self) -> None:
         """What was carried is of another time."""
-        self._mean = None
+        self._mean, self._steps = None, 0
+        self.count, self.settled = 0, False
 
 
 def _at(mean: Map, x: Map, y: Map) -> Map:
