@@ -8,7 +8,7 @@ families and few epochs, and the motion backbone. The networks have random weigh
 say nothing about the method. Each step is a command that is printed before it runs, and is left out when its result is
 there: after an interruption the same command goes on. --only: these configurations alone, such as motion.
 --manifest: on these clips, made by `oddwatch dataset prepare`, instead of rendered ones. --full: the frozen
-configurations with their networks at full size, computed by OpenVINO in bfloat16, for the published number of epochs.
+configurations with their networks at full size, computed by OpenVINO, for the published number of epochs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from oddwatch.backbones.openvino_runtime import openvino_knows_bfloat16
 from oddwatch.errors import OddwatchError, UsageError
 from oddwatch.files import write_text
 from oddwatch.scenes import ACTIONS, ALLOWED, FORBIDDEN, Action
@@ -36,8 +37,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "r2plus1d-18": {"size_px": 48},
 }
 """What makes a network small: options of its backbone. R(2+1)D has no smaller depth, so its pictures are smaller."""
-FAST = {"runtime": "openvino", "precision": "bfloat16"}
-"""How a frozen network of full size is computed."""
 TENSORS = {"slowfast-r50-v2": 12}
 """What learns, where the small network has fewer tensors: the last block of SlowFast's fast pathway has 12."""
 NAMES = ("motion", *(f"{family}-{version}" for family in SMALL for version in ("v1", "v2")))
@@ -135,7 +134,7 @@ def config(name: str, *, full: bool = False) -> list[str]:
         changes |= {"backbone.name": "motion", "backbone.weights": None}
     else:
         file = CONFIGS / f"{name}.yaml"
-        changes |= {"backbone.weights": "random", "backbone.options": FAST if full else SMALL[name[:-3]]}
+        changes |= {"backbone.weights": "random", "backbone.options": fast() if full else SMALL[name[:-3]]}
         changes["trainer.accelerator"] = "cpu"
     if name.endswith("v2"):
         changes["fine_tune.from_epoch"] = FROM_EPOCH
@@ -143,6 +142,11 @@ def config(name: str, *, full: bool = False) -> list[str]:
         changes["fine_tune.tensors"] = TENSORS[name]
     given = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     return [str(file), *([] if full else ["--epochs", str(EPOCHS)]), *given]
+
+
+def fast() -> dict[str, Any]:
+    """How a frozen network of full size is computed: in bfloat16 where the processor has it."""
+    return {"runtime": "openvino", "precision": "bfloat16" if openvino_knows_bfloat16() else "float32"}
 
 
 def oddwatch(*arguments: Any) -> None:
