@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -385,15 +385,16 @@ class FakeTime:
 
 
 class LateCamera:
-    """Stands for the process of a camera: pictures of ten seconds, ten a second, each told to be of some time before;
-    then none comes.
+    """Stands for the process of a camera: pictures of so many seconds, ten a second, each told to be of some time
+    before; then none comes. kept_seconds: older ones are dropped.
     """
 
-    counts = CameraCounts()
-
-    def __init__(self, time: FakeTime, *, late_seconds: float) -> None:
-        self._time, self._pictures = time, enumerate(images(10.0, seed=1), 1)
-        self._start = time.seconds - late_seconds
+    def __init__(
+        self, time: FakeTime, *, late_seconds: float, seconds: float = 10.0, kept_seconds: float = 100.0
+    ) -> None:
+        self._time, self._pictures = time, enumerate(images(seconds, seed=1), 1)
+        self._start, self._kept = time.seconds - late_seconds, kept_seconds
+        self.counts = CameraCounts()
 
     def __call__(self, options: CameraOptions, *, clocks: Clocks) -> LateCamera:
         return self
@@ -410,6 +411,9 @@ class LateCamera:
             return [CameraState("ended", self._time.seconds, self._time.seconds)]
         for number, image in self._pictures:
             taken = self._start + number / 10
+            if taken < self._time.seconds - self._kept:
+                self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
+                continue
             return [CameraFrame(Frame(image, taken, number), taken)]
         return []
 
@@ -417,11 +421,9 @@ class LateCamera:
         raise AssertionError("nothing happens")
 
 
-def watched_late(
-    videos: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch, time: FakeTime, *, late_seconds: float
-) -> None:
-    """With a patience of four seconds."""
-    monkeypatch.setattr("oddwatch.monitor.camera.CameraProcess", LateCamera(time, late_seconds=late_seconds))
+def watched_late(videos: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch, time: FakeTime, **options: float) -> None:
+    """With a patience of four seconds. options: of `LateCamera`."""
+    monkeypatch.setattr("oddwatch.monitor.camera.CameraProcess", LateCamera(time, **options))
     camera = plan(videos, "left.mp4", camera=CameraOptions(str(videos / "left.mp4")), patience=Patience(offline=4.0))
     delivery = Delivery()
     CameraMonitor(camera, kept.sinks(), delivery, clocks=time.clocks, turn=time).run()
@@ -444,3 +446,16 @@ def test_work_that_takes_long_is_no_silence(videos: Path, tmp_path: Path, monkey
     kept = Kept(tmp_path)
     watched_late(videos, kept, monkeypatch, FakeTime(work_seconds=9.0), late_seconds=0.0)
     assert kept.findings == []
+
+
+def test_what_was_dropped_meanwhile_is_no_silence(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not observed, but the camera was not offline."""
+    kept = Kept(tmp_path)
+    options = {"late_seconds": 0.0, "seconds": 20.0, "kept_seconds": 2.0}
+    watched_late(videos, kept, monkeypatch, FakeTime(work_seconds=9.0), **options)
+    assert kept.findings == []
+    (gap,) = kept.gaps
+    assert gap.gap.seconds == pytest.approx(7.0, abs=0.3)
+    assert gap.gap.says == "this machine was too busy, pictures were dropped"

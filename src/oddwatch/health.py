@@ -149,6 +149,10 @@ class Health:
         self._since.setdefault(kind, self._gone_since)
         return {kind: True}
 
+    def resume(self, seconds: float) -> None:
+        """Frames before this time were lost on the way here: that none came is not the camera's fault."""
+        self._last_frame = seconds
+
     def tick(self, seconds: float) -> list[Finding]:
         """The time, when there is no frame to look at. Returns what changed."""
         if self._last_frame is None:

@@ -143,8 +143,9 @@ class CameraMonitor:
                 while not self._stopped.is_set() and not ended:
                     items = camera.read(timeout=_READ_SECONDS)
                     wall, read = self._clocks.wall(), self._clocks.monotonic()
+                    lost = camera.counts.dropped > self._counts.dropped
                     self._counts = camera.counts
-                    self._take(items, gaps, read)
+                    self._take(items, gaps, read, lost=lost)
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
                     if not self._replays_fast and (found := self._health.tick(self._seen_until(read))):
                         self._tell_findings(found)
@@ -200,10 +201,12 @@ class CameraMonitor:
         """
         return self._last_seconds + (0.0 if self._replays_fast else now - self._arrived)
 
-    def _take(self, items: Sequence[CameraItem], gaps: Gaps, read: float) -> None:
-        """read: monotonic time at which they were."""
+    def _take(self, items: Sequence[CameraItem], gaps: Gaps, read: float, *, lost: bool) -> None:
+        """read: monotonic time at which they were. lost: whether there were pictures before them."""
         batch: list[Frame] = []
         self._queue = sum(isinstance(item, CameraFrame) for item in items)
+        if lost:
+            gaps.explain("this machine was too busy, pictures were dropped")
         for item in items:
             self._tell_gap(gaps.push(item))
             if isinstance(item, CameraClip):
@@ -215,6 +218,9 @@ class CameraMonitor:
             self._last_wall, self._last_seconds = item.wall_seconds, frame.time_seconds
             self._arrived = read
             saw = self._health.sees
+            if lost:
+                self._health.resume(frame.time_seconds)
+                lost = False
             with self._turn:
                 found = self._health.look(frame.image, frame.time_seconds)
             self._tell_findings(found)

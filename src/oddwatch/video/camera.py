@@ -178,11 +178,15 @@ class Gaps:
         """The last reason that was given for seeing nothing, empty when none was since the last picture."""
         return self._why
 
+    def explain(self, why: str) -> None:
+        """Why something may be missing before the next picture."""
+        self._why = self._why or why
+
     def push(self, item: CameraItem) -> Unobserved | None:
         """The gap that this item ends, if any."""
         if isinstance(item, CameraState):
             if item.kind in ("lost", "restarted"):
-                self._why = self._why or item.says
+                self.explain(item.says)
             return None
         if isinstance(item, CameraClip):
             return None
