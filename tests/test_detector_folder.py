@@ -92,7 +92,7 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
         "source_sha256": None,
     }
     assert record["backbone"] == expected
-    assert record["grouping"] == asdict(Grouping())
+    assert record["grouping"] == asdict(Grouping(settling_seconds=0.9))
     assert record["threshold"]["value"] == learned.threshold.value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,7 @@ def test_a_whole_track_gives_the_same_events_as_its_scores_one_by_one(seed: int)
         min_seconds=float(rng.choice([0, 0.3, 1.0])),
         merge_seconds=float(rng.choice([0, 0.5, 3.0])),
         cooldown_seconds=float(rng.choice([0, 2.0, 10.0])),
+        settling_seconds=float(rng.choice([0, 0.9, 4.0])),
     )
     for threshold in (1.0, 5.0, 10.0, 1000.0):
         expected = one_by_one(random_track, threshold, grouping)
@@ -177,6 +179,30 @@ def test_a_whole_track_gives_the_same_events_as_its_scores_one_by_one(seed: int)
         )
 
 
+def test_what_scores_high_at_the_start_is_no_event() -> None:
+    """Nor after a gap of more than a second; what still does when enough is known is one, from then on."""
+    grouping = replace(PLAIN, settling_seconds=3.0)
+    assert group(track([9, 9, 0, 0]), 5.0, grouping) == ()
+    assert spans(group(track([9, 9, 9, 9, 0]), 5.0, grouping)) == [(2, 4)]
+    starts = [0, 1, 2, 3, 4, 9, 10, 11, 12]
+    track_with_a_gap = ScoreTrack("a", np.array(starts, float), np.array(starts, float) + 1, np.full(9, 9.0))
+    assert spans(group(track_with_a_gap, 5.0, grouping)) == [(2, 5), (11, 13)]
+    short = ScoreTrack("a", np.array([0, 1, 2, 3.9]), np.array([1, 2, 3, 4.9]), np.full(4, 9.0))
+    assert spans(group(short, 5.0, replace(grouping, merge_seconds=1.0))) == [(2, 4.9)]  # a pause is no gap
+
+
+def test_another_stream_settles_anew() -> None:
+    grouper = EventGrouper(5.0, replace(PLAIN, settling_seconds=2.0))
+    for start in (0.0, 1.0):
+        grouper.push(start, start + 1, 9.0)
+    assert grouper.event is not None
+    assert grouper.close() is not None
+    grouper.push(2.0, 3.0, 9.0)
+    assert grouper.event is None
+    grouper.push(3.0, 4.0, 9.0)
+    assert grouper.event is not None
+
+
 def test_without_merging_and_minimum_the_events_are_the_runs() -> None:
     rng = np.random.default_rng(3)
     high = rng.random(500) < 0.4
@@ -187,7 +213,14 @@ def test_without_merging_and_minimum_the_events_are_the_runs() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"release": 0.0}, {"release": 1.1}, {"min_seconds": -1.0}, {"merge_seconds": -0.1}, {"cooldown_seconds": np.nan}],
+    [
+        {"release": 0.0},
+        {"release": 1.1},
+        {"min_seconds": -1.0},
+        {"merge_seconds": -0.1},
+        {"cooldown_seconds": np.nan},
+        {"settling_seconds": -1.0},
+    ],
 )
 def test_settings_out_of_range(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):

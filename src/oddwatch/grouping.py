@@ -10,6 +10,8 @@ import scipy
 from oddwatch.errors import UsageError
 from oddwatch.types import Event, FloatArray, Reason, ScoreTrack
 
+_GAP_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Grouping:
@@ -18,18 +20,20 @@ class Grouping:
     release: share of the threshold (0..1] below which a stretch of high scores ends: hysteresis. merge_seconds: two
     stretches with no more than this between them are one event. min_seconds: an event without a single stretch of at
     least this length is dropped. cooldown_seconds: nothing is reported for so long after the end of an event; what is
-    still going on then is an event that starts then. Raises ValueError for values out of range.
+    still going on then is an event that starts then. settling_seconds: what scores high so soon after the video began,
+    or went on after a gap of more than a second, is no event. Raises ValueError for values out of range.
     """
 
     release: float = 0.85
     min_seconds: float = 0.4
     merge_seconds: float = 2.0
     cooldown_seconds: float = 0.0
+    settling_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.release <= 1:
             raise ValueError(f"release is a share of the threshold in (0, 1], got {self.release}")
-        for name in ("min_seconds", "merge_seconds", "cooldown_seconds"):
+        for name in ("min_seconds", "merge_seconds", "cooldown_seconds", "settling_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
@@ -55,6 +59,7 @@ class EventGrouper:
         self._raised = False  # the event in hand has lasted long enough to be reported
         self._stretch_start = 0.0
         self._last_end = -np.inf
+        self._settling = _Settling(self._grouping.settling_seconds)
 
     @property
     def raised(self) -> bool:
@@ -78,7 +83,10 @@ class EventGrouper:
         ended = None
         event = self._event
         if event is not None and start_seconds - event.end_seconds > self._grouping.merge_seconds:
-            ended = self.close()
+            ended = self._end()
+        if not self._settling.push(start_seconds, end_seconds):
+            self._above = False
+            return ended
         if score < self._threshold * (self._grouping.release if self._above else 1.0):
             self._above = False
             return ended
@@ -99,7 +107,11 @@ class EventGrouper:
         return ended
 
     def close(self) -> Event | None:
-        """The stream is over: the event in hand, when it has lasted long enough."""
+        """The stream is over: the event in hand, when it has lasted long enough. What comes then is another stream."""
+        self._settling = _Settling(self._grouping.settling_seconds)
+        return self._end()
+
+    def _end(self) -> Event | None:
         event, raised = self._event, self._raised
         self._event, self._raised, self._above = None, False, False
         if event is None or not raised:
@@ -108,19 +120,40 @@ class EventGrouper:
         return event
 
 
+class _Settling:
+    """Of one stream of moments: whether enough time has passed since it began, or since its last gap."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began = self._reached = -np.inf
+
+    def push(self, start_seconds: float, end_seconds: float) -> bool:
+        """One moment, in order of time."""
+        if start_seconds - self._reached > _GAP_SECONDS:
+            self._began = start_seconds
+        self._reached = max(end_seconds, self._reached)
+        return end_seconds - self._began >= self._seconds - 1e-6
+
+
 def group(track: ScoreTrack, threshold: float, grouping: Grouping | None = None) -> tuple[Event, ...]:
     """All events of a finished track, in order of time."""
     grouping = grouping or Grouping()
-    grouper = EventGrouper(threshold, grouping)
+    # It is not given all moments, so whether they are late enough is found here.
+    grouper = EventGrouper(threshold, replace(grouping, settling_seconds=0.0))
     events: list[Event | None] = []
-    low = track.scores < threshold * grouping.release
+    scores = track.scores
+    if grouping.settling_seconds > 0:
+        settling = _Settling(grouping.settling_seconds)
+        times = zip(track.start_seconds.tolist(), track.end_seconds.tolist(), strict=True)
+        scores = np.where([settling.push(*time) for time in times], scores, 0.0)
+    low = scores < threshold * grouping.release
     # Scores that stay low change nothing but `above`, so one of each low run is enough: long quiet tracks cost little.
     keep = ~low
     keep[1:] |= low[1:] & ~low[:-1]
     for i in np.flatnonzero(keep):
         box = None if track.boxes is None else track.boxes[i]
         reason = None if track.reasons is None else track.reasons[i]
-        score = float(track.scores[i])
+        score = float(scores[i])
         events.append(grouper.push(float(track.start_seconds[i]), float(track.end_seconds[i]), score, box, reason))
     events.append(grouper.close())
     return tuple(e for e in events if e is not None)

@@ -55,6 +55,10 @@ class Backbone(ABC):
     """What `build_backbone` built it by; empty when it was built directly."""
     version = 1
     """Counts up when the same video and options give other embeddings than before: what was kept is not used again."""
+    settling_seconds: float = 0.0
+    """For so long after a stream began, or went on after a gap, embeddings vary more than later: no event is made of
+    them alone.
+    """
     speed_options: tuple[str, ...] = ()
     """Options that do not change an embedding by more than rounding."""
 

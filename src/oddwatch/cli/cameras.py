@@ -179,6 +179,7 @@ class LocalCameras(Cameras):
         self._release_left()
 
     def close(self) -> None:
+        self.note()
         left = self._supervisor.close()
         self.note()  # also what was seen last: while it goes on, processes say only now and then what they have seen
         if left:

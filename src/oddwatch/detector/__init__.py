@@ -88,7 +88,7 @@ class Detector:
             )
         self.backbone_name = backbone
         self.backbone = build_backbone(backbone, **(backbone_options or {}))
-        self.grouping = grouping or Grouping()
+        self.grouping = grouping or Grouping(settling_seconds=self.backbone.settling_seconds)
         self.budget = Budget.parse(budget)
         self.folds = folds
         self.seed = seed
@@ -248,7 +248,7 @@ class Detector:
         return build_scorer(self.scorer_name, **self.scorer_options)
 
     def _peaks(self, track: ScoreTrack, threshold: float) -> list[float]:
-        return sustained_levels(track, threshold, self.grouping)
+        return sustained_levels(track, threshold, replace(self.grouping, settling_seconds=0.0))  # pieces of video
 
     # scoring
 

@@ -205,6 +205,7 @@ class CameraMonitor:
         """read: monotonic time at which they were. lost: whether there were pictures before them."""
         batch: list[Frame] = []
         self._queue = sum(isinstance(item, CameraFrame) for item in items)
+        lost = lost and not any(isinstance(item, CameraState) and item.kind in ("lost", "restarted") for item in items)
         if lost:
             gaps.explain("this machine was too busy, pictures were dropped")
         for item in items:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import cv2
@@ -24,7 +24,7 @@ from oddwatch.backbones.base import Backbone, BackboneRecord, EmbeddingStream
 from oddwatch.backbones.motion.background import CHANNELS as LASTING
 from oddwatch.backbones.motion.background import Background
 from oddwatch.backbones.motion.blobs import blob_sizes
-from oddwatch.backbones.motion.carried import Carried
+from oddwatch.backbones.motion.carried import STEP_SECONDS, Carried, values_of
 from oddwatch.backbones.motion.crowd import crowd
 from oddwatch.backbones.motion.flow import LEVELS, Flow
 from oddwatch.backbones.motion.light import RecentLight
@@ -45,6 +45,7 @@ _GAP_SECONDS = 1.0  # in a longer one things cross the window that their motion 
 _GAP_SPACINGS = 3.0  # unless the frames always come so slowly: then a frame or two may be missing
 _SPACINGS = 9  # of late, whose median is the usual one
 _FAST_SECONDS = 0.19  # `fast` measures so much apart: every second pair of frames at 10 a second
+_SETTLING_SECONDS = 2.0  # at most
 _AHEAD_SECONDS = 2.0  # `offline` looks so far ahead: what is farther weighs nothing
 _BLOCK_SECONDS = 4.0  # and so much is held back for it at most
 _BUSY, _IDLE = 0.5, 0.15  # share of the time of the video that `auto` may take, and below which it measures finely
@@ -111,6 +112,11 @@ class MotionBackbone(Backbone):
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
 
+    @property
+    def settling_seconds(self) -> float:  # type: ignore[override]
+        """Until a carried mean is of as many values as later ones."""
+        return min(STEP_SECONDS * values_of(self._options.carry), _SETTLING_SECONDS)
+
     def options(self) -> dict[str, Any]:
         return asdict(self._options)
 
@@ -141,7 +147,7 @@ class _Pair:
 class _Moment:
     """What is known of one pair. values: (10, h, w) not yet carried, of which the first three are in frame heights per
     second. velocity: cells per `elapsed`. lasting: (7, h, w) what is not carried any more. forward: `values` carried,
-    `count`: see `Carried`.
+    count: see `Carried`.
     """
 
     values: Map
@@ -182,10 +188,11 @@ class _MotionStream(EmbeddingStream):
                 self._carried.forget()
                 self._course.forget()
             moment = self._moment(pair, windows)
-            self._waiting.append(moment)
             if not self._o.offline:
-                ready += self._settled() if self._carried.settled else []
-            elif moment.end - self._waiting[0].end > _BLOCK_SECONDS + _AHEAD_SECONDS:
+                ready.append((moment, moment.forward))
+                continue
+            self._waiting.append(moment)
+            if moment.end - self._waiting[0].end > _BLOCK_SECONDS + _AHEAD_SECONDS:
                 ready += self._flush(until=moment.end - _AHEAD_SECONDS)
         if self._o.quality == "auto" and pairs:
             self._level = self._pace.level(time.perf_counter() - began, pairs[-1].now.time_seconds, self._level)
@@ -257,12 +264,6 @@ class _MotionStream(EmbeddingStream):
         lasting = np.concatenate([course, around[None], background])
         count = self._carried.count
         return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward, count)
-
-    def _settled(self) -> list[tuple[_Moment, Map]]:
-        """The last moment that waits, and, as it is, those before it: their means are of fewer values and vary more."""
-        waited, self._waiting = self._waiting, []
-        last = waited[-1]
-        return [(replace(last, start=one.start, end=one.end), last.forward) for one in waited]
 
     def _flush(self, until: float = float("inf")) -> list[tuple[_Moment, Map]]:
         """The moments held back up to `until`, each with the mean of what was carried to it from before and after."""

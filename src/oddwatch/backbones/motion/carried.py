@@ -20,15 +20,13 @@ _LEFT = 0.5  # of the mean's speed: with less, what was here has gone
 class Carried:
     """The mean of one stream, forwards in time, or backwards with velocities of the other sign.
 
-    count: a plain mean of so many values varies as much as this one. settled: whether it is as many as it will be: an
-    exponential mean with a weight w varies like a plain one of 2 / w - 1.
+    count: a plain mean of so many values varies as much as this one; at most `values_of` the weight.
     """
 
     def __init__(self, weight: float) -> None:
         self._weight = weight
         self._mean: Map | None = None
-        self._steps = 0
-        self.count, self.settled = 0, False
+        self._steps, self.count = 0, 0.0
 
     def step(self, windows: Map, velocity: Map, seconds: float) -> Map:
         """The mean now. windows: (c, h, w), the first channel is the speed. velocity: (2, h, w) of what each cell
@@ -37,8 +35,7 @@ class Carried:
         self._steps += 1
         least = 1 - (1 - self._weight) ** (seconds / STEP_SECONDS)
         weight = np.float32(max(least, 1 / self._steps))
-        most = round(2 / least) - 1 if least > 0 else self._steps + 1
-        self.count, self.settled = min(self._steps, most), self._steps >= most
+        self.count = min(self._steps, values_of(least)) if least > 0 else self._steps
         if self._mean is None:
             self._mean = windows
             height, width = windows.shape[1:]
@@ -53,8 +50,13 @@ class Carried:
 
     def forget(self) -> None:
         """What was carried is of another time."""
-        self._mean, self._steps = None, 0
-        self.count, self.settled = 0, False
+        self._mean = None
+        self._steps, self.count = 0, 0.0
+
+
+def values_of(weight: float) -> float:
+    """An exponential mean with this weight varies as much as a plain one of so many values."""
+    return 2 / weight - 1
 
 
 def _at(mean: Map, x: Map, y: Map) -> Map:
