@@ -109,9 +109,8 @@ def show(result: BenchResult) -> None:
     if macro := next((r.figures.macro_videos for r in result.rows if r.figures.micro_auc is not None), 0):
         print(
             f"AUC of frames. Macro: mean over the {counted(macro, 'video')} with both classes. Pixel: a frame is "
-            "detected when 40% of its unusual pixels are. Causal: nothing from the future, but the first second of a "
-            "video is judged at its end. Offline: motion of 2 s ahead too, and before the first score of a video that "
-            "first one.\n"
+            "detected when 40% of its unusual pixels are. Causal: nothing from the future. Offline: motion of 2 s "
+            "ahead too, and before the first score of a video that first one.\n"
         )
     if any(row.figures.regions_derived for row in result.rows):
         print("RBDC and TBDC: nobody annotated regions and tracks here, they are derived from pixel masks.\n")

@@ -172,7 +172,7 @@ def frame_table(rows: Sequence[Row]) -> Table | None:
     groups: list[tuple[str, int]] = []
     columns: list[tuple[str, list[Cell]]] = []
     modes: list[tuple[str, Callable[[Row], FrameMetrics | None]]] = [
-        ("causal: as told live", lambda row: row.causal),
+        ("causal: nothing from the future", lambda row: row.causal),
         ("smoothed over past and future", lambda row: row.offline),
     ]
     for title, mode in modes:
