@@ -192,6 +192,7 @@ class Placed:
 
         self._make, self._made = make, 0
         self._waits: Any = None
+        self._removed = False
         options = {"num_cpus": cpus, "max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
         self._actor: Any = ray.remote(_Home).options(**options).remote()
 
@@ -204,6 +205,8 @@ class Placed:
         """What a method returns. What it takes and gives is picklable. Raises what it raises, and AwayError when there
         is no answer within `seconds` or the process is lost meanwhile: then nobody knows whether it was called.
         """
+        if self._removed:  # its process may still answer for a moment
+            raise AwayError("its process is lost: it was removed")
         reply = self._get(self._actor.ask, (method, arguments), seconds)
         if isinstance(reply, _Unmade):
             # Only now: what is in `make` may be secret, and the arguments that an actor begins with are kept by Ray.
@@ -241,6 +244,7 @@ class Placed:
         """End the process, with all that is in it."""
         import ray
 
+        self._removed = True
         with suppress(ray.exceptions.RayError):
             ray.kill(self._actor, no_restart=True)
 
