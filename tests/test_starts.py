@@ -44,6 +44,7 @@ def test_means_of_few_values_vary_more() -> None:
         noise = rng.normal(size=(1, 100, 100)).astype(np.float32)
         mean = carried.step(np.concatenate([np.full_like(noise, 9.0), noise]), still, 0.1)
         assert carried.count == pytest.approx(min(number, SETTLED))
+        assert mean[1].var() == pytest.approx(1 / carried.count, rel=0.2)
     assert mean[1].var() == pytest.approx(1 / SETTLED, rel=0.1)
 
 

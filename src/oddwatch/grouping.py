@@ -10,7 +10,7 @@ import scipy
 from oddwatch.errors import UsageError
 from oddwatch.types import Event, FloatArray, Reason, ScoreTrack
 
-_GAP_SECONDS = 1.0
+_GAP_SECONDS = 1.0  # a shorter pause is no gap: windows of clips may lie apart
 
 
 @dataclass(frozen=True)
