@@ -148,6 +148,17 @@ def test_a_track_of_a_fold_is_one_stretch_of_one_video() -> None:
     assert len(held.tracks) == 5  # 4 folds of 30 s; the border between the last two videos is inside of one
 
 
+def test_beginnings_of_videos_are_not_held_out() -> None:
+    """No event may begin in them; but of a video that is all beginning, everything is."""
+    stored = made_up([60, 40, 1.5])
+    whole = whole_of(stored)
+    held = hold_out(stored, lambda items: Spy(items, stored), folds=4, whole=whole, settling_seconds=2.0)
+    assert all(len(track) for track in held.tracks)
+    for video, left_out in zip(stored.videos, (19, 19, 0), strict=True):
+        mine = np.concatenate([t.start_seconds for t in held.tracks if t.source == video.name])
+        np.testing.assert_array_equal(mine, stored.times[video.first + left_out : video.last, 0])
+
+
 class Metres(CentroidScorer):
     """In the units of whichever it was scaled as."""
 

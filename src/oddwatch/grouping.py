@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from oddwatch.errors import UsageError
 from oddwatch.types import Event, FloatArray, Reason, ScoreTrack
@@ -135,17 +136,21 @@ class _Settling:
         return end_seconds - self._began >= self._seconds - 1e-6
 
 
+def settled(start_seconds: FloatArray, end_seconds: FloatArray, seconds: float) -> NDArray[np.bool_]:
+    """(N,) whether each moment of one video ends so long after it began, or went on after a gap."""
+    settling = _Settling(seconds)
+    times = zip(start_seconds.tolist(), end_seconds.tolist(), strict=True)
+    return np.array([settling.push(start, end) for start, end in times], dtype=bool)
+
+
 def group(track: ScoreTrack, threshold: float, grouping: Grouping | None = None) -> tuple[Event, ...]:
     """All events of a finished track, in order of time."""
     grouping = grouping or Grouping()
     # It is not given all moments, so whether they are late enough is found here.
     grouper = EventGrouper(threshold, replace(grouping, settling_seconds=0.0))
     events: list[Event | None] = []
-    scores = track.scores
-    if grouping.settling_seconds > 0:
-        settling = _Settling(grouping.settling_seconds)
-        times = zip(track.start_seconds.tolist(), track.end_seconds.tolist(), strict=True)
-        scores = np.where([settling.push(*time) for time in times], scores, 0.0)
+    late_enough = settled(track.start_seconds, track.end_seconds, grouping.settling_seconds)
+    scores = np.where(late_enough, track.scores, 0.0)
     low = scores < threshold * grouping.release
     # Scores that stay low change nothing but `above`, so one of each low run is enough: long quiet tracks cost little.
     keep = ~low

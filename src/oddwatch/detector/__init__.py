@@ -227,7 +227,8 @@ class Detector:
         calibration = clip_calibration = threshold = None
         clip_seconds = 0.0
         if calibrate:
-            held_out = hold_out(stored, make, folds=self.folds, whole=fitted)
+            settling = self.grouping.settling_seconds
+            held_out = hold_out(stored, make, folds=self.folds, whole=fitted, settling_seconds=settling)
             calibration = Calibration(held_out.tracks)
             steps = np.arange(len(held_out.clip_scores), dtype=np.float64)
             clips = ScoreTrack("clips", steps, steps + 1, held_out.clip_scores)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from oddwatch.embed import Progress, StoredEmbeddings
 from oddwatch.errors import NotEnoughVideoError, VideoError
+from oddwatch.grouping import settled
 from oddwatch.scorers import GridScorer, Scorer
 from oddwatch.scorers.base import PIXELS
 from oddwatch.types import Embeddings, FloatArray, ScoreTrack, covered_seconds
@@ -204,10 +205,13 @@ def hold_out(
     *,
     folds: int,
     whole: FittedScorer,
+    settling_seconds: float = 0.0,
 ) -> HeldOut:
     """Score every piece by a scorer made from the other folds (cross-fitting, so that all usual video both teaches and
     calibrates). make: (embeddings to learn from) -> scorer. whole: the one of all of it, in whose units they score.
+    settling_seconds: so much of the beginning of a video, and after a gap, is left out of its track, unless it is all.
     """
+    kept = _kept(stored, settling_seconds)
     pieces = cut(stored, folds)
     used = sorted({p.fold for p in pieces})
     tracks: list[ScoreTrack] = []
@@ -222,14 +226,26 @@ def hold_out(
         for run in _runs([p for p in pieces if p.fold == fold]):
             first, last = run[0].first, run[-1].last
             scores = scorer.scores(stored, first, last)
-            times = stored.times[first:last]
-            tracks.append(ScoreTrack(stored.videos[run[0].video].name, times[:, 0], times[:, 1], scores))
+            keep = kept[first:last]
+            if keep.any():
+                start, end = stored.times[first:last][keep].T
+                tracks.append(ScoreTrack(stored.videos[run[0].video].name, start, end, scores[keep]))
             clips += [
                 scorer.clip_score(stored.vectors[p.first : p.last], scores[p.first - first : p.last - first])
                 for p in run
             ]
             lengths += [stored.times[p.last - 1, 1] - stored.times[p.first, 0] for p in run]
     return HeldOut(tuple(tracks), np.array(clips), np.array(lengths))
+
+
+def _kept(stored: StoredEmbeddings, settling_seconds: float) -> NDArray[np.bool_]:
+    """(N,) which moments may be events."""
+    kept = np.ones(len(stored), dtype=bool)
+    for video in stored.videos:
+        times = stored.times[video.first : video.last]
+        found = settled(times[:, 0], times[:, 1], settling_seconds)
+        kept[video.first : video.last] = found if found.any() else True
+    return kept
 
 
 def _runs(pieces: Sequence[Piece]) -> list[list[Piece]]:

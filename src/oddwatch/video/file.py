@@ -169,6 +169,7 @@ class FileSource(VideoSource):
         """Frames in the order in which they are shown. What the decoder refuses is counted and left out."""
         expected = 0
         last_pts: int | None = None
+        half = False
         for packet in packets:
             expected += packet.size > 0 and not packet.is_discard
             try:
@@ -176,11 +177,15 @@ class FileSource(VideoSource):
             except av.FFmpegError:
                 self.skipped += 1
                 expected -= packet.size > 0
+                half = packet.is_corrupt
                 continue
+            half = half and packet.size == 0
             for frame in frames:
                 expected -= 1
                 last_pts = max((p for p in (frame.pts, last_pts) if p is not None), default=None)
                 yield frame
+        if half and self.truncated:  # the end of a file that was cut off is no other damage
+            self.skipped -= 1
         if expected > 0 and last_pts is not None and not is_url(self._path):
             yield from self._after(last_pts)
 
