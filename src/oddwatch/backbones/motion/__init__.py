@@ -293,9 +293,11 @@ class _MotionStream(EmbeddingStream):
         """(Gh, Gw, 17) of as many maps (h, w)."""
         step = self._o.stride_px // CELL_PX
         offset = step // 2 if min(cells[0].shape) > step // 2 else 0
-        grid = np.stack([one[offset::step, offset::step] for one in cells], axis=-1)
-        grid[..., _EDGES] = np.sqrt(np.maximum(grid[..., _EDGES], 0))
-        grid[grid[..., _HELD_BY].max(axis=-1) < max(self._o.held_share, 1e-6)] = 0
+        sampled = [one[offset::step, offset::step] for one in cells]
+        sampled[_EDGES] = [np.sqrt(np.maximum(one, 0)) for one in sampled[_EDGES]]
+        held = np.maximum.reduce([sampled[i] for i in _HELD_BY]) >= max(self._o.held_share, 1e-6)
+        grid = np.stack(sampled, axis=-1)
+        grid[~held] = 0
         return grid
 
 

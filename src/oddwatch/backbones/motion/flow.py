@@ -113,7 +113,9 @@ class Flow:
         if shaken:
             velocity -= _shift(velocity)
         else:  # noise has a flow, too, and leaps
-            velocity[~_enlarged(near, velocity)] = 0
+            outside = ~_enlarged(near, velocity)
+            for channel in range(2):  # ten times as fast as indexing pairs with a mask
+                np.copyto(velocity[..., channel], 0, where=outside)
         return Field(velocity, now, 1.0 if whole else area)
 
     def _pieced(self, now: Image, before: Image, near: NDArray[np.uint8], pieces: Sequence[Piece]) -> Map:
@@ -123,7 +125,7 @@ class Flow:
             part = np.s_[top // 2 : bottom // 2, left // 2 : right // 2]
             found = self._velocity(now[top:bottom, left:right].copy(), before[top:bottom, left:right].copy())
             inside = _enlarged(near[top // _TILE_PX : bottom // _TILE_PX, left // _TILE_PX : right // _TILE_PX], found)
-            for channel in range(2):  # ten times as fast as indexing pairs with a mask
+            for channel in range(2):
                 np.copyto(velocity[part][..., channel], found[..., channel], where=inside)
         return velocity
 

@@ -50,7 +50,7 @@ def _step(now: Image, before: Image, still: NDArray[np.uint8]) -> Shift:
     apart = -(-now.shape[0] // _ROWS)
     every = np.s_[::apart, ::apart]
     height, width = now[every].shape
-    counts = cv2.resize(still, (width, height), interpolation=cv2.INTER_NEAREST).reshape(-1) > 0
+    counts = np.flatnonzero(cv2.resize(still, (width, height), interpolation=cv2.INTER_NEAREST))
     known = [(one[every].reshape(-1)[counts] / _SOBEL).astype(np.float32) for one in (*cv2.spatialGradient(both), both)]
     x = np.stack([*known, np.ones_like(known[0])])
     change = cv2.subtract(before[every], now[every], dtype=cv2.CV_32F).reshape(-1)[counts]

@@ -55,13 +55,15 @@ def measure(flow: Map, gray: Image, *, window_px: float, moving_px: float) -> Wi
     for index, values in enumerate([right, down]):
         dominant = cv2.blur(values * squared, near) / weight
         within[len(CHANNELS) + index] = cv2.resize(dominant, inside, interpolation=cv2.INTER_AREA) / CELL_PX
-    means = np.stack([cv2.blur(one, (side, side)) for one in cells[: len(CHANNELS)]])
-    return Windows(np.asarray(means, np.float32), cells[3], cells[len(CHANNELS) :])
+    means = np.empty_like(cells[: len(CHANNELS)])
+    for one, mean in zip(cells, means, strict=False):
+        cv2.blur(one, (side, side), dst=mean)
+    return Windows(means, cells[3], cells[len(CHANNELS) :])
 
 
 def _rows(flow: Map) -> tuple[int, int]:
     """The rows that hold some flow, and a few around them, as whole cells."""
-    held = np.flatnonzero(flow.any(axis=(1, 2)))
+    held = np.flatnonzero(flow.reshape(len(flow), -1).any(axis=1))
     if not len(held):
         return 0, 0
     return max(int(held[0]) - _NEAR_PX, 0) // 2 * 2, min(int(held[-1]) + 1 + _NEAR_PX + 1, len(flow)) // 2 * 2
