@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def main() -> None:
 
 def _show(axis: Any, image: Any, title: str, **how: Any) -> None:
     axis.imshow(image, **how)
-    axis.set_title(title, fontsize=9)
+    axis.set_title(textwrap.fill(title, 45), fontsize=9)
     axis.axis("off")
 
 
