@@ -306,7 +306,7 @@ def test_pictures_of_what_was_collected_survive_the_process(tmp_path: Path) -> N
     assert detector.moments.pictured > 100
     (first, *_) = detector.similar(usual[240:241])
     assert first.picture is not None
-    assert first.wall_seconds == pytest.approx(first.seconds + 1000)
+    assert first.wall_seconds == pytest.approx(first.seconds + 1050)
 
 
 def test_another_backbone_does_not_go_on_with_it(videos: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from oddwatch.addresses import Redactor, display_name, host_only, is_private
 from oddwatch.config.secret import secrets_of
-from oddwatch.config.site import Camera, Hours, Site, WebhookSink, check_site, read_site, site_schema
+from oddwatch.config.site import Camera, Hours, Site, WebhookSink, check_site, hidden, read_site, site_schema
 from oddwatch.errors import UsageError
 
 WATCH = Path(__file__).resolve().parent.parent / "docs" / "watch.md"
@@ -90,6 +90,7 @@ def test_a_secret_never_shows(tmp_path: Path) -> None:
     for secret in (*ENVIRONMENT.values(), "signing-key", "p%40s", "t0ken"):
         assert secret not in shown
     assert {"signing-key", "p@s:s%w/rd"} <= set(secrets_of(site))
+    assert set(secrets_of(site)) - set(hidden(site)) == {"/dev/video0"}  # errors have to name it
 
 
 def test_a_command_that_looks_needs_the_secrets_of_the_database_alone(tmp_path: Path) -> None:
@@ -132,6 +133,7 @@ def test_a_command_that_looks_needs_the_secrets_of_the_database_alone(tmp_path: 
         ("key.txt", "none.txt", "none.txt cannot be read: No such file or directory"),
         ("{file: key.txt}", "12345", "alerts.sinks[0].secret: it must be text (in quotes if it is a number)"),
         ("Europe/Berlin", "Berlin/Europe", "line 2: timezone: 'Berlin...' is no time zone"),
+        ("rtsp://me", "rtsp:/me", "line 5: cameras[0].url: the address of a camera has // after rtsp:"),
         ("postgresql://", "mysql://", "line 20: storage.database: a database is sqlite://... or postgresql://..."),
         ("detector: detectors/yard", "detector: a, learn: {}", "line 12: cameras[1]: give detector or learn, not both"),
         ("cameras:", "cameras: rtsp://a:hidden@b\nx:", "line 3: cameras is text: it must be a list"),

@@ -79,8 +79,8 @@ def test_events_are_listed_shown_and_labelled(site: Path, capsys: pytest.Capture
     assert "usual: the postman" in shown
     assert "0.004" in shown
     picture = next((site.parent / "kept").rglob("usual-1.jpg"))
-    assert f"  usual      2026-11-01 12:00:00 in session 1: {picture}\n" in shown
-    assert "  usual      1:15.0 in usual.mp4: without a picture\n" in shown
+    assert f"  alike      2026-11-01 12:00:00 in session 1, which was usual: {picture}\n" in shown
+    assert "  alike      1:15.0 in usual.mp4, which was usual: without a picture\n" in shown
     assert "usual-1  " not in shown
     found = json.loads(oddwatch("events", "show", site, 2, "--json").out)
     assert (found["label"], found["note"]) == ("usual", "the postman")

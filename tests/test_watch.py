@@ -189,6 +189,38 @@ def test_what_is_seen_last_is_in_the_store(videos: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_why_nothing_is_seen_is_told_while_it_lasts(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"rtsp://me:Hidden@127.0.0.1:{free_port()}/x"
+    door = {"name": "door", "url": url, "detector": str(videos / "detector")}
+    lost = {"name": "lost", "url": str(tmp_path / "none.mp4"), "detector": str(videos / "detector")}
+    site = site_file(tmp_path, "http://127.0.0.1:9/", door, lost)
+    oddwatch = Runner(capsys)
+    with watching(site) as watch:
+        until(lambda: "door: offline: no picture arrives: Connection refused" in watch.log, 60)
+
+        def reasons() -> set[str]:
+            gaps = json.loads(oddwatch("coverage", site, "--camera", "door", "--since", "1h", "--json").out)["gaps"]
+            return {gap["reason"] for gap in gaps if gap["camera"] == "door"}
+
+        until(lambda: "Connection refused" in reasons(), 30)
+        log = watch.log
+    assert log.count("door: lost: Connection refused") == 1  # and not with every attempt
+    assert f"lost: {tmp_path / 'none.mp4'}: no such file or folder (check the path)" in log
+    assert "Hidden" not in log
+
+
+@pytest.mark.slow
+def test_a_replay_too_short_to_learn_from_says_so(videos: Path, tmp_path: Path) -> None:
+    learn = {"seconds": 600, "scorer": "gaussian", "budget": "1/hour"}
+    door = {"name": "door", "url": str(videos / "odd.mp4"), "learn": learn, "replay": "fast"}
+    ran = finish(start("watch", site_file(tmp_path, "http://127.0.0.1:9/", door), environment=SECRETS))
+    assert ran.code == 0
+    assert "door: over after 12 of 600 s to learn from: nothing was looked for" in ran.err
+
+
+@pytest.mark.slow
 def test_a_site_that_cannot_be_watched_says_why(videos: Path, tmp_path: Path) -> None:
     door = {"name": "door", "url": str(videos / "usual.mp4")}
     site = site_file(tmp_path, "http://127.0.0.1:9/", {**door, "detector": str(tmp_path)})

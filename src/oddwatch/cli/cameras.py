@@ -172,10 +172,12 @@ class LocalCameras(Cameras):
         return not self._off and self._supervisor.is_over
 
     def note(self) -> None:
-        seen = {one.camera: one.last_frame_wall for one in self.statistics()}
+        seen = {one.camera: one for one in self.statistics()}
         for name in self.recorder.cameras:
-            if name in seen or name in self._off:
-                self._note(name, seen.get(name))
+            if name in seen:
+                self._note(name, seen[name].last_frame_wall, why_unseen=seen[name].why_unseen)
+            elif name in self._off:
+                self._note(name, None)
         self._release_left()
 
     def close(self) -> None:
@@ -203,11 +205,13 @@ class LocalCameras(Cameras):
             self.recorder.cameras.pop(name).lock.release()
         self._left.clear()
 
-    def _note(self, name: str, last_wall: float | None) -> None:
+    def _note(self, name: str, last_wall: float | None, why_unseen: str = "") -> None:
         try:
             self.recorder.cameras[name].lock.renew()
             if name in self._off:
                 self.recorder.unobserved(name, OFF_SCHEDULE)
+            elif why_unseen:
+                self.recorder.unobserved(name, why_unseen)
             else:
                 self.recorder.observed(name, last_wall)
         except LockLostError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,9 +46,9 @@ def list_events(
     elif not found:
         print("No events.")
     else:
-        columns = ("event", "camera", "start", "seconds", "score", "p-value", "place", "label", "evidence")
+        columns = ("event", "camera", "start", "seconds", "score", "place", "label", "why")
         rows = [_row(event, site.zone) for event in found]
-        print_table(counted(len(found), "event"), columns, rows, numbers=("event", "seconds", "score", "p-value"))
+        print_table(counted(len(found), "event"), columns, rows, numbers=("event", "seconds", "score"))
 
 
 def show_event(file: SiteFile, event: EventId, as_json: AsJson = False) -> None:
@@ -66,7 +67,7 @@ def show_event(file: SiteFile, event: EventId, as_json: AsJson = False) -> None:
         "peak": f"{found.score:.3g} at {local(found.peak, site.zone)}",
         "p-value": "-" if found.p_value is None else f"{found.p_value:.2g}",
         "place": found.place,
-        "unusual": json.dumps(found.why) if found.why else "-",
+        **_why(found.why),
         "detector": found.detector or "-",
         "label": f"{found.label or '-'}{f': {found.note}' if found.note else ''}",
         **{kind: path for kind, path in paths.items() if kind not in {one["thumbnail"] for one in found.similar}},
@@ -77,7 +78,17 @@ def show_event(file: SiteFile, event: EventId, as_json: AsJson = False) -> None:
     for one in found.similar:
         when = clock(one["seconds"]) if one["at"] is None else local(datetime.fromisoformat(one["at"]), site.zone)
         picture = paths.get(one["thumbnail"], "without a picture")
-        print(f"  {'usual':<10} {when} in {one['source']}: {picture}")
+        print(f"  {'alike':<10} {when} in {one['source']}, which was usual: {picture}")
+
+
+def _why(why: Mapping[str, Any]) -> dict[str, str]:
+    """In words, then whatever else is known."""
+    rest = {key: value for key, value in why.items() if key not in ("says", "attribute", "level")}
+    says = str(why.get("says", "-"))
+    if "attribute" in why:
+        says += f" ({why['attribute']}, {why['level']:.1f}x its alarm level)"
+    told = {key: value if isinstance(value, str) else json.dumps(value) for key, value in rest.items()}
+    return {"unusual": says, **told}
 
 
 def label_event(
@@ -166,9 +177,8 @@ def _as_json(events: list[StoredEvent]) -> list[dict[str, Any]]:
 
 
 def _row(event: StoredEvent, zone: tzinfo | None) -> list[str]:
-    p = "-" if event.p_value is None else f"{event.p_value:.2g}"
-    kinds = ", ".join(one.kind for one in event.evidence) or "-"
     seconds = f"{event.seconds:.1f}" + ("+" if event.state == "open" else "")
     score = f"{event.score:.3g}"
     start = local(event.start, zone)
-    return [str(event.id), event.camera, start, seconds, score, p, event.place, event.label or "-", kinds]
+    why = str(event.why.get("says", "-"))
+    return [str(event.id), event.camera, start, seconds, score, event.place, event.label or "-", why]

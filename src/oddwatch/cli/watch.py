@@ -62,11 +62,10 @@ def watch(
 
 def _read(file: Path) -> tuple[Site, Redactor]:
     from oddwatch.addresses import Redactor
-    from oddwatch.config.secret import secrets_of
-    from oddwatch.config.site import read_site
+    from oddwatch.config.site import hidden, read_site
 
     site = read_site(file)
-    return site, Redactor(secrets_of(site))
+    return site, Redactor(hidden(site))
 
 
 def _follow(

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from oddwatch.addresses import is_private, is_url, scheme_of
 from oddwatch.config.reading import Problem, raise_first, read_model, shown, wrong_at
-from oddwatch.config.secret import NeededSecret, Secret, Surroundings, in_folder
+from oddwatch.config.secret import NeededSecret, Secret, Surroundings, in_folder, secrets_of
 from oddwatch.errors import MissingExtraError
 
 try:
@@ -60,6 +60,8 @@ def _address(value: SecretStr, schemes: tuple[str, ...], what: str) -> SecretStr
 
 def _camera_address(value: SecretStr, info: ValidationInfo) -> SecretStr:
     address = value.get_secret_value()
+    if (scheme := re.match(r"(rtsps?|https?|file):", address, re.IGNORECASE)) and not is_url(address):
+        raise ValueError(f"the address of a camera has // after {scheme.group()}")
     if is_url(address):
         value = _address(value, CAMERA_SCHEMES, "the address of a camera")
         if scheme_of(address) != "file":
@@ -348,6 +350,12 @@ def check_site(
     """The site, or all that is wrong with its file. Raises UsageError when it cannot be read."""
     around = Surroundings(path.parent, os.environ if environment is None else environment, secrets)
     return read_model(path, Site, around)
+
+
+def hidden(site: Site) -> list[str]:
+    """What must not show: all of its secrets, but not the paths of what is replayed, which errors have to name."""
+    paths = {url for camera in site.cameras if not is_url(url := camera.url.get_secret_value()) and "@" not in url}
+    return [secret for secret in secrets_of(site) if secret not in paths]
 
 
 def read_site(path: Path, *, environment: Mapping[str, str] | None = None, secrets: bool = True) -> Site:

@@ -110,10 +110,13 @@ class Moments:
         videos = stored.video_of[chosen]
         used, source = np.unique(videos, return_inverse=True)
         middle = stored.times[chosen].mean(axis=1)
+        # Those of a camera are on a clock that did not begin with it.
+        began = np.array([stored.times[stored.videos[video].first, 0] for video in videos])
+        when = middle if stored.wall_offsets is None else middle - began
         walls = np.full(len(chosen), np.nan) if stored.wall_offsets is None else stored.wall_offsets[chosen] + middle
         return Moments(
             [stored.videos[video].name for video in used],
-            np.stack([source, middle, walls], axis=1).astype(np.float64),
+            np.stack([source, when, walls], axis=1).astype(np.float64),
             np.concatenate([np.zeros((0, parts[0].shape[1] if parts else 1), np.float16), *parts]),
             cells,
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),

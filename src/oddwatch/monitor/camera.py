@@ -113,6 +113,8 @@ class CameraMonitor:
         self._readiness_at = -np.inf
         self._told: list[_Told] = []
         self._findings: dict[str, str] = {}
+        self._said_lost = ""
+        self._why = ""
         self._events = 0
         self._lag: float | None = None
         self._wall_offset = self._clocks.wall() - self._clocks.monotonic()
@@ -146,6 +148,7 @@ class CameraMonitor:
                     lost = camera.counts.dropped > self._counts.dropped
                     self._counts = camera.counts
                     self._take(items, gaps, read, lost=lost)
+                    self._why = gaps.why
                     ended = any(isinstance(item, CameraState) and item.kind == "ended" for item in items)
                     if not self._replays_fast and (found := self._health.tick(self._seen_until(read))):
                         self._tell_findings(found)
@@ -155,6 +158,7 @@ class CameraMonitor:
                 if ended:
                     self._await_lesson()
                     self._look_after_lesson()
+                    self._say_too_short()
                 self._finish(camera)
             if not self._replays_fast and self._phase != "waiting":
                 end = self._seen_until(read)
@@ -182,6 +186,7 @@ class CameraMonitor:
             seconds_per_frame=_quantiles(list(scoring.seconds_per_frame)) if scoring else None,
             threshold=scoring.threshold if scoring else None,
             blind=self._health.raised,
+            why_unseen=(self._why or "no picture arrived") if "offline" in self._health.raised else "",
             last_frame_wall=self._last_wall,
             observed_seconds=max(watched - self._unobserved, 0.0),
             watched_seconds=watched,
@@ -210,6 +215,8 @@ class CameraMonitor:
             gaps.explain("this machine was too busy, pictures were dropped")
         for item in items:
             self._tell_gap(gaps.push(item))
+            if isinstance(item, CameraState):
+                self._say(item)
             if isinstance(item, CameraClip):
                 self._clip_is_there(item)
             if not isinstance(item, CameraFrame):
@@ -232,6 +239,16 @@ class CameraMonitor:
                 batch = []
                 self._interrupt()
         self._judge(batch)
+
+    def _say(self, state: CameraState) -> None:
+        """Why a connection was lost once, however often the next attempts fail in the same way."""
+        if state.kind == "lost":
+            if state.says != self._said_lost:
+                _log.warning("%s: lost: %s", self.plan.name, state.says)
+            self._said_lost = state.says
+        elif state.kind in ("connected", "changed"):
+            _log.info("%s: %s: %s", self.plan.name, state.kind, state.says)
+            self._said_lost = ""
 
     def _judge(self, frames: list[Frame]) -> None:
         if not frames:
@@ -379,6 +396,8 @@ class CameraMonitor:
         for finding in findings:
             if finding.raised:
                 self._findings[finding.kind] = new_uid()
+                if finding.kind == "offline" and self._why:
+                    finding = replace(finding, says=f"{finding.says}: {self._why}")
             uid = self._findings.get(finding.kind) or new_uid()
             since, known = (seconds + self._wall_offset for seconds in (finding.since_seconds, finding.seconds))
             self._delivery.put(self._sinks.finding, FindingRecord(self.plan.name, uid, finding, since, known))
@@ -410,6 +429,14 @@ class CameraMonitor:
         self._collection = self._stream = None
         self._phase = "armed"
         _log.info("%s: armed, %s (detector %s)", self.plan.name, detector.threshold.says, self._version)
+
+    def _say_too_short(self) -> None:
+        """A replay is over, and it has not learned."""
+        if self._collection is not None and self._lesson is None:
+            text = (
+                "%s: over after %.0f of %.0f s to learn from: nothing was looked for (replay more or learn from less)"
+            )
+            _log.warning(text, self.plan.name, self._collection.seconds, self._wanted_seconds)
 
     def _look_after_lesson(self) -> None:
         """Start to learn when enough was seen, arm when it has learned."""

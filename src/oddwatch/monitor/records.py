@@ -170,6 +170,7 @@ Record = EventRecord | FindingRecord | GapRecord | Readiness
 class CameraStatistics:
     """Of one camera, now. lag_seconds: from a picture to its score. score_quantiles, seconds_per_frame: (50%, 99%,
     highest) of late, None before any. observed_seconds of watched_seconds: coverage. queue: pictures that wait.
+    why_unseen: of a camera that is offline, as far as is known.
     """
 
     camera: str
@@ -183,6 +184,7 @@ class CameraStatistics:
     seconds_per_frame: tuple[float, float, float] | None = None
     threshold: float | None = None
     blind: tuple[str, ...] = ()
+    why_unseen: str = ""
     last_frame_wall: float | None = None
     observed_seconds: float = 0.0
     watched_seconds: float = 0.0

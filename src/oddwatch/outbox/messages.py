@@ -35,10 +35,15 @@ def message_of(store: Store, alert: Alert, site: str, zone: tzinfo | None) -> Me
         assert alert.finding_id is not None
         finding = store.events.findings(id=alert.finding_id)[0]
         says = f"{finding.camera} is {finding.kind}"
-        text = f"{says} since {_time(finding.start, zone)}."
+        text = f"{says} since {_time(finding.start, zone)}{_because(finding)}."
         data = {"health": finding_data(finding)}
         return Message(alert.key, "health", site, finding.camera, says, text, finding.start, data)
     return _digest(store, alert, site, zone)
+
+
+def _because(finding: Finding) -> str:
+    says = finding.detail.get("says")
+    return f": {says}" if says else ""
 
 
 def _digest(store: Store, alert: Alert, site: str, zone: tzinfo | None) -> Message:

@@ -68,7 +68,7 @@ class Coverage:
         told = sorted((start, end, reason) for start, end, observed, reason in rows if not observed)
         known = [(start, end) for start, end, _, _ in rows]
         untold = [(start, end, NOT_WATCHED) for start, end in _holes(known, since, until)]
-        return list(_in_order(sorted([*told, *untold]), since, until))
+        return _in_order(sorted([*told, *untold]), since, until)
 
     def last(self, camera: str) -> datetime | None:
         """Until when it was observed, as far as is known. Raises StoreError."""
@@ -100,11 +100,16 @@ def _holes(
         yield reached, until
 
 
-def _in_order(gaps: Sequence[tuple[datetime, datetime, str]], since: datetime, until: datetime) -> Iterator[Gap]:
-    """Without overlaps: what was told first counts."""
+def _in_order(gaps: Sequence[tuple[datetime, datetime, str]], since: datetime, until: datetime) -> list[Gap]:
+    """Without overlaps: what was told first counts. What goes on for the same reason is one."""
+    found: list[Gap] = []
     reached = since
     for start, end, reason in gaps:
         start, end = max(start, reached), min(end, until)
-        if start < end:
-            yield Gap(start, end, reason)
-            reached = end
+        if start >= end:
+            continue
+        if found and found[-1].end == start and found[-1].reason == reason:
+            start = found.pop().start
+        found.append(Gap(start, end, reason))
+        reached = end
+    return found
