@@ -305,6 +305,16 @@ def test_a_threshold_by_hand(learned: Detector, left: Embeddings) -> None:
             learned.events(track, threshold=bad)
 
 
+def test_reasons_are_given_from_a_score_on(stored: StoredEmbeddings, left: Embeddings) -> None:
+    detector = Detector().fit(stored, calibrate=False)
+    track = detector.score_embeddings(left, "left")
+    assert track.reasons is not None
+    least = float(np.median(track.scores))
+    expected = tuple(r if s >= least else None for r, s in zip(track.reasons, track.scores, strict=True))
+    assert expected != track.reasons
+    assert detector.score_embeddings(left, "left", reasons_from=least).reasons == expected
+
+
 def test_the_grouping_is_the_detectors(stored: StoredEmbeddings, left: Embeddings) -> None:
     detector = Detector(scorer="gaussian", grouping=Grouping(min_seconds=60.0)).fit(stored)
     track = detector.score_embeddings(left, "left")

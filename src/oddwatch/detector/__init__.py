@@ -221,7 +221,6 @@ class Detector:
         asked = self.budget if budget is None else Budget.parse(budget)
         if len(stored) < 2:
             raise NotEnoughVideoError("the usual video is too short to learn from: give at least a few seconds")
-
         make = maker(stored, self._build_scorer, self.on, seed=self.seed, times=self.folds + 1, progress=progress)
         fitted = make(np.arange(len(stored)))
         calibration = clip_calibration = threshold = None
@@ -267,9 +266,13 @@ class Detector:
         """
         return self._score(os.fspath(video), fps=fps, maps=maps, cache=cache, progress=progress)[0]
 
-    def score_embeddings(self, embeddings: Embeddings, source: str, *, maps: bool = True) -> ScoreTrack:
-        """The score track of embeddings of this detector's backbone. Raises VideoError for another shape of picture."""
-        return self._learned().track(embeddings, source, self._grid_shape, maps=maps)
+    def score_embeddings(
+        self, embeddings: Embeddings, source: str, *, maps: bool = True, reasons_from: float = 0.0
+    ) -> ScoreTrack:
+        """The score track of embeddings of this detector's backbone. reasons_from: lower scores get none, which is
+        quicker. Raises VideoError for another shape of picture.
+        """
+        return self._learned().track(embeddings, source, self._grid_shape, maps=maps, reasons_from=reasons_from)
 
     def similar(
         self, embeddings: Embeddings, *, anomaly_map: FloatArray | None = None, most: int = 3
@@ -277,10 +280,7 @@ class Detector:
         """The usual moments that are most like the first of these embeddings; on a grid most like it at the highest
         cell of its anomaly map (Gh, Gw), which is made without one. Empty when `moments` is.
         """
-        cell = None
-        if self.on == "grid" and embeddings.grid is not None:
-            found = self._learned().maps(embeddings.grid[:1])[0] if anomaly_map is None else anomaly_map
-            cell = int(found.argmax())
+        cell = self._learned().highest_cell(embeddings, anomaly_map)
         return self.moments.similar(embeddings, cell, most=most)
 
     def _score(

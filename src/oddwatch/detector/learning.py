@@ -118,15 +118,27 @@ class FittedScorer:
         """(N, Gh, Gw) anomaly maps of grids (N, Gh, Gw, d)."""
         return self._grid.maps(grids)
 
+    def highest_cell(self, embeddings: Embeddings, anomaly_map: FloatArray | None) -> int | None:
+        """Of the flattened map (Gh, Gw) of the first embedding, which is made without one; None without grids."""
+        if self.on != "grid" or embeddings.grid is None:
+            return None
+        return int((self.maps(embeddings.grid[:1])[0] if anomaly_map is None else anomaly_map).argmax())
+
     def vector_scores(self, vectors: FloatArray) -> FloatArray:
         """(N,) scores of vectors (N, D)."""
         return self.scorer.score(vectors)
 
     def track(
-        self, embeddings: Embeddings, source: str, shape: tuple[int, int, int] | None, *, maps: bool
+        self,
+        embeddings: Embeddings,
+        source: str,
+        shape: tuple[int, int, int] | None,
+        *,
+        maps: bool,
+        reasons_from: float,
     ) -> ScoreTrack:
         """The score track of embeddings. shape: (Gh, Gw, d) that their grids must have, where it looks at grids. maps:
-        keep the anomaly maps. Raises VideoError for another shape.
+        keep the anomaly maps. reasons_from: lower scores get none. Raises VideoError for another shape.
         """
         times = embeddings.start_seconds, embeddings.end_seconds
         if self.on == "vector":
@@ -139,7 +151,7 @@ class FittedScorer:
                 f"its picture has another shape than the video this detector learned from (grid {shapes})",
                 "score the camera view that it learned, or learn a detector for this one",
             )
-        found, reasons = self._grid.explained(grid)
+        found, reasons = self._grid.explained(grid, reasons_from)
         scores = found.max(axis=(1, 2)).astype(np.float64)
         return ScoreTrack(source, *times, scores, peak_boxes(found), found if maps else None, reasons=reasons)
 

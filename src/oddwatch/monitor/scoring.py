@@ -58,6 +58,7 @@ class Scoring:
     ) -> None:
         self.detector, self._grouping = detector, grouping
         self.threshold = detector.threshold.value
+        self._lowest = self.threshold * grouping.release  # of what is part of an event
         self.scores: deque[float] = deque(maxlen=_REMEMBERED)
         self.seconds_per_frame: deque[float] = deque(maxlen=_REMEMBERED)
         self.scored = 0
@@ -83,7 +84,8 @@ class Scoring:
             embeddings = self._stream.push([frame])
             if embeddings is None:
                 continue
-            track = self.within_zones(self.detector.score_embeddings(embeddings, source, maps=True))
+            found = self.detector.score_embeddings(embeddings, source, maps=True, reasons_from=self._lowest)
+            track = self.within_zones(found)
             for row in range(len(track)):
                 changes += self._row(track, row, embeddings, frame)
         self.scored += len(frames)

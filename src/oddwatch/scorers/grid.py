@@ -35,13 +35,14 @@ class GridScorer:
         """(N, Gh, Gw) float32 anomaly maps."""
         return self._scored(grid)[0]
 
-    def explained(self, grid: FloatArray) -> tuple[Rows, tuple[Reason | None, ...] | None]:
-        """The maps, and for each why its highest cell is high: None for a map of zeros, and altogether from scorers
-        that cannot say.
+    def explained(self, grid: FloatArray, least: float = 0.0) -> tuple[Rows, tuple[Reason | None, ...] | None]:
+        """The maps, and for each why its highest cell is high: None for a map of zeros and one that is nowhere as high
+        as `least`, and altogether from scorers that cannot say.
         """
         maps, held, explain = self._scored(grid)
         reasons: list[Reason | None] = [None] * len(maps)
-        high = np.flatnonzero(maps.any(axis=(1, 2)))
+        highest = maps.reshape(len(maps), -1).max(axis=1)
+        high = np.flatnonzero((highest > 0) & (highest >= least))
         if explain and len(high):
             peaks = maps.reshape(len(maps), -1).argmax(axis=1)
             row_of = np.cumsum(held).reshape(held.shape) - 1
