@@ -225,6 +225,15 @@ def test_one_that_arrives_brings_the_others_along(store: Store, lock: Lock, hand
     assert len(sink.arrived) == 4
 
 
+def test_what_keeps_a_camera_from_seeing_is_told(store: Store, lock: Lock, hand: HandClock) -> None:
+    says = {"says": "no picture arrives: Connection refused"}
+    store.events.find_blind("yard", "offline", guard=lock, start=NOON, alert=["hook"], detail=says)
+    sink = Scripted(DELIVERED)
+    run(worker(store, sink, hand), hand, 2)
+    (told,) = sink.arrived
+    assert told.text == "yard is offline since 2026-11-23 12:00:00: no picture arrives: Connection refused."
+
+
 def test_quiet_hours_end_with_one_digest(store: Store, lock: Lock, hand: HandClock) -> None:
     sink = Scripted()
     one = worker(store, sink, hand, quiet=lambda now: now.hour < 13)

@@ -91,6 +91,9 @@ def test_a_secret_never_shows(tmp_path: Path) -> None:
         assert secret not in shown
     assert {"signing-key", "p@s:s%w/rd"} <= set(secrets_of(site))
     assert set(secrets_of(site)) - set(hidden(site)) == {"/dev/video0"}  # errors have to name it
+    lost_its_beginning = GOOD.replace("/dev/video0", '"10.0.0.8/live?user=me&password=hunter22"')
+    site = read_site(write(tmp_path, lost_its_beginning), environment=ENVIRONMENT)
+    assert set(hidden(site)) == set(secrets_of(site))
 
 
 def test_a_command_that_looks_needs_the_secrets_of_the_database_alone(tmp_path: Path) -> None:
@@ -133,6 +136,8 @@ def test_a_command_that_looks_needs_the_secrets_of_the_database_alone(tmp_path: 
         ("key.txt", "none.txt", "none.txt cannot be read: No such file or directory"),
         ("{file: key.txt}", "12345", "alerts.sinks[0].secret: it must be text (in quotes if it is a number)"),
         ("Europe/Berlin", "Berlin/Europe", "line 2: timezone: 'Berlin...' is no time zone"),
+        ("rtsp://me", "rtps:/me", "line 5: cameras[0].url: the address of a camera has // after rtps:"),
+        ("/dev/video0", '" http://10.0.0.8/x"', "the address of a camera begins or ends with a space"),
         ("rtsp://me", "rtsp:/me", "line 5: cameras[0].url: the address of a camera has // after rtsp:"),
         ("postgresql://", "mysql://", "line 20: storage.database: a database is sqlite://... or postgresql://..."),
         ("detector: detectors/yard", "detector: a, learn: {}", "line 12: cameras[1]: give detector or learn, not both"),

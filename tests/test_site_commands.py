@@ -49,7 +49,9 @@ def site(tmp_path: Path) -> Path:
             event = NewEvent("yard", start, start + timedelta(seconds=4), start, 4.0 + hours, 0.004, place="left")
             kept = []
             if hours == 3:
-                event = replace(event, similar=SIMILAR)
+                event = replace(
+                    event, similar=SIMILAR, why={"attribute": "speed", "level": 2.04, "says": "2.4x as fast"}
+                )
                 kept = [store.evidence.write("yard", event.uid, "thumbnail", ".jpg", b"jpeg")]
                 kept += [store.evidence.write("yard", event.uid, "usual-1", ".jpg", b"usual")]
             store.events.record(event, guard=lock, alert=["hook"], at=start, evidence=kept)
@@ -71,13 +73,16 @@ def test_events_are_listed_shown_and_labelled(site: Path, capsys: pytest.Capture
         (2, "yard", 7.0, None),
         (1, "yard", 9.0, None),
     ]
-    assert "3 events" in oddwatch("events", "list", site).out
+    listed_text = oddwatch("events", "list", site).out
+    assert "3 events" in listed_text
+    assert listed_text.count("2.4x as fast") == 1
     assert len(json.loads(oddwatch("events", "list", site, "--since", "4h", "--json").out)["events"]) == 2
     assert oddwatch("events", "list", site, "--label", "usual").out == "No events.\n"
     assert oddwatch("events", "label", site, 2, "usual", "--note", "the postman").out == "Event 2 is labelled usual.\n"
     shown = oddwatch("events", "show", site, 2).out
     assert "usual: the postman" in shown
     assert "0.004" in shown
+    assert "  unusual    2.4x as fast (speed, 2.0x its alarm level)\n" in shown
     picture = next((site.parent / "kept").rglob("usual-1.jpg"))
     assert f"  alike      2026-11-01 12:00:00 in session 1, which was usual: {picture}\n" in shown
     assert "  alike      1:15.0 in usual.mp4, which was usual: without a picture\n" in shown

@@ -156,8 +156,9 @@ def test_coverage_says_when_and_why_nobody_looked(store: Store, lock: Lock) -> N
     note("yard", later(40), later(45), guard=lock, observed=False, reason="frozen")  # known only afterwards
     assert store.coverage.gaps("yard", later(0), later(90)) == [Gap(later(40), later(45), "frozen")]
     note("yard", later(300), later(320), guard=lock, observed=False, reason="refused")  # while it goes on
-    note("yard", later(299), later(340), guard=lock, observed=False, reason="refused")  # and when it is over
-    assert store.coverage.gaps("yard", later(250), later(340)) == [Gap(later(299), later(340), "refused")]
+    note("yard", later(320), later(330), guard=lock)
+    note("yard", later(310), later(340), guard=lock, observed=False, reason="refused")  # and when it is over
+    assert store.coverage.gaps("yard", later(250), later(340)) == [Gap(later(300), later(340), "refused")]
     note("yard", later(-3600), later(-3500), guard=lock)  # the clock was set back by an hour
     assert store.coverage.gaps("yard", later(50), later(90)) == []
 

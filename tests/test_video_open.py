@@ -218,6 +218,20 @@ def test_a_cut_through_the_last_packet_is_noticed(tmp_path: Path) -> None:
         assert video.truncated
 
 
+def test_the_end_of_a_cut_off_file_is_no_damage_besides_on_one_core(tmp_path: Path) -> None:
+    images = numbered_images(60, 128, 96)
+    path = write_video(tmp_path / "a.mp4", images, options={"bf": "0"}, container_options={"movflags": "+faststart"})
+    cut_off(path, keep=0.6)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        with open_video(path) as video:
+            assert len(list(video)) > 10
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert (video.skipped, video.truncated) == (0, True)
+
+
 def test_a_cut_matroska_file_is_noticed_by_its_duration(tmp_path: Path) -> None:
     path = cut_off(write_video(tmp_path / "a.mkv", numbered_images(100), options={"bf": "0"}), keep=0.5)
     with open_video(path) as video:

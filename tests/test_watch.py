@@ -19,12 +19,14 @@ from receivers import free_port, receiver, until
 from small_videos import write
 from watch_command import SECRETS, get, metric, site_file, watching
 
+from oddwatch.cli.cameras import LocalCameras
 from oddwatch.cli.watching import Watch
 from oddwatch.config.site import Site, read_site
 from oddwatch.detector import Detector
 from oddwatch.errors import OddwatchError
+from oddwatch.monitor import CameraStatistics
 from oddwatch.store import Store
-from oddwatch.video import open_video
+from oddwatch.video import CameraCounts, open_video
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +188,30 @@ def test_what_is_seen_last_is_in_the_store(videos: Path, tmp_path: Path) -> None
     assert last() > said
     with Store(tmp_path / "kept", create=False) as store:
         assert store.coverage.last("door") == datetime.fromtimestamp(last(), UTC)
+
+
+@pytest.mark.slow
+def test_what_was_seen_before_a_camera_went_is_observed(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it was not noted, and however often it is noted while nothing is seen."""
+    door = {"name": "door", "url": str(videos / "usual.mp4"), "detector": str(videos / "detector")}
+    site = read_site(site_file(tmp_path, "http://127.0.0.1:9/", door, processes=1), environment=SECRETS)
+    with Watch(site) as watch:
+        began = time.time() - 100.0
+        assert isinstance(watch.cameras, LocalCameras)
+        watch.cameras.recorder.cameras["door"].noted = datetime.fromtimestamp(began, UTC)
+        counts = CameraCounts()
+        gone = CameraStatistics("door", "blind", counts, last_frame_wall=began + 70, why_unseen="Connection refused")
+        monkeypatch.setattr(watch.cameras, "statistics", lambda: [gone])
+        for _ in range(3):
+            watch.cameras.note()
+        monkeypatch.undo()
+    with Store(tmp_path / "kept", create=False) as store:
+        (gap, *_) = store.coverage.gaps("door", datetime.fromtimestamp(began, UTC), datetime.now(UTC))
+    assert gap.reason == "Connection refused"
+    assert gap.start.timestamp() == pytest.approx(began + 70, abs=0.001)
+    assert gap.end.timestamp() > began + 99
 
 
 @pytest.mark.slow

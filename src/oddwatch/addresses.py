@@ -56,6 +56,15 @@ def display_name(path: str | os.PathLike[str]) -> str:
     return scheme.group() + _SECRET.sub(rf"\1{HIDDEN}", text[scheme.end() :].rpartition("@")[2])
 
 
+def may_hide(address: str) -> bool:
+    """Whether it may hold a secret: an address, or what could be one with a mistake in it. A path of a file does not.
+
+    >>> [may_hide(one) for one in ("rtsp://10.0.0.7/x", "me:pw@10.0.0.7/x", "10.0.0.7/live?key=1", "videos/a.mp4")]
+    [True, True, True, False]
+    """
+    return is_url(address) or any(letter in address for letter in "@?=&")
+
+
 def host_only(address: str) -> str:
     """Scheme, host and port: for services whose path is the secret, as with Slack's.
 

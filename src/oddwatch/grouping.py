@@ -138,6 +138,8 @@ class _Settling:
 
 def settled(start_seconds: FloatArray, end_seconds: FloatArray, seconds: float) -> NDArray[np.bool_]:
     """(N,) whether each moment of one video ends so long after it began, or went on after a gap."""
+    if seconds <= 0:
+        return np.ones(len(start_seconds), dtype=bool)
     settling = _Settling(seconds)
     times = zip(start_seconds.tolist(), end_seconds.tolist(), strict=True)
     return np.array([settling.push(start, end) for start, end in times], dtype=bool)

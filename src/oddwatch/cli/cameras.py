@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import cv2
 
@@ -172,10 +173,11 @@ class LocalCameras(Cameras):
         return not self._off and self._supervisor.is_over
 
     def note(self) -> None:
+        at = now()  # each is known from here on at the latest, however long it takes to write that of others
         seen = {one.camera: one for one in self.statistics()}
         for name in self.recorder.cameras:
             if name in seen:
-                self._note(name, seen[name].last_frame_wall, why_unseen=seen[name].why_unseen)
+                self._note(name, seen[name].last_frame_wall, why_unseen=seen[name].why_unseen, at=at)
             elif name in self._off:
                 self._note(name, None)
         self._release_left()
@@ -205,15 +207,16 @@ class LocalCameras(Cameras):
             self.recorder.cameras.pop(name).lock.release()
         self._left.clear()
 
-    def _note(self, name: str, last_wall: float | None, why_unseen: str = "") -> None:
+    def _note(self, name: str, last_wall: float | None, why_unseen: str = "", at: datetime | None = None) -> None:
+        """last_wall: of its last picture. why_unseen: up to `at`, why none came since."""
         try:
             self.recorder.cameras[name].lock.renew()
             if name in self._off:
                 self.recorder.unobserved(name, OFF_SCHEDULE)
-            elif why_unseen:
-                self.recorder.unobserved(name, why_unseen)
             else:
                 self.recorder.observed(name, last_wall)
+                if why_unseen:
+                    self.recorder.unobserved(name, why_unseen, at)
         except LockLostError as error:
             self.recorder.lost = error
         except StoreError as error:  # it will be noted the next time

@@ -190,9 +190,9 @@ class Recorder:
             self.store.coverage.note(name, camera.noted, last, guard=camera.lock)
         camera.noted = last  # earlier than before when the clock was set back: then a new stretch begins
 
-    def unobserved(self, name: str, why: str) -> None:
-        """Nobody looked through a camera until now. Raises StoreError."""
-        camera, at = self.cameras[name], now()
+    def unobserved(self, name: str, why: str, at: datetime | None = None) -> None:
+        """Nobody looked through a camera until this moment, else until now. Raises StoreError."""
+        camera, at = self.cameras[name], at or now()
         if at > camera.noted:
             self.store.coverage.note(name, camera.noted, at, guard=camera.lock, observed=False, reason=why)
         camera.noted = at

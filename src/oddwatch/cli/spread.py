@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from oddwatch.addresses import Redactor
+from oddwatch.addresses import Redactor, may_hide
 from oddwatch.cli.cameras import Cameras, LocalCameras, Told
 from oddwatch.config.site import Site
 from oddwatch.errors import OddwatchError, StoreError, UsageError
@@ -103,7 +103,7 @@ class Post:
         self._cameras: LocalCameras | None = None
         self._problem = BEGINS
         self._changed, self._stopping = threading.Event(), False
-        self._kept = _Kept([plan.camera.url, database])
+        self._kept = _Kept([plan.camera.url, database] if may_hide(plan.camera.url) else [database])
         self._thread = threading.Thread(target=self._run, name="oddwatch-post", daemon=True)
         self._thread.start()
 

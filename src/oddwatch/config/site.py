@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from oddwatch.addresses import is_private, is_url, scheme_of
+from oddwatch.addresses import is_private, is_url, may_hide, scheme_of
 from oddwatch.config.reading import Problem, raise_first, read_model, shown, wrong_at
 from oddwatch.config.secret import NeededSecret, Secret, Surroundings, in_folder, secrets_of
 from oddwatch.errors import MissingExtraError
@@ -60,8 +60,10 @@ def _address(value: SecretStr, schemes: tuple[str, ...], what: str) -> SecretStr
 
 def _camera_address(value: SecretStr, info: ValidationInfo) -> SecretStr:
     address = value.get_secret_value()
-    if (scheme := re.match(r"(rtsps?|https?|file):", address, re.IGNORECASE)) and not is_url(address):
-        raise ValueError(f"the address of a camera has // after {scheme.group()}")
+    if address != address.strip():
+        raise ValueError("the address of a camera begins or ends with a space")
+    if (scheme := re.match(r"[a-z][a-z0-9+.-]*:/", address, re.IGNORECASE)) and not is_url(address):
+        raise ValueError(f"the address of a camera has // after {scheme.group()[:-1]}")
     if is_url(address):
         value = _address(value, CAMERA_SCHEMES, "the address of a camera")
         if scheme_of(address) != "file":
@@ -354,7 +356,7 @@ def check_site(
 
 def hidden(site: Site) -> list[str]:
     """What must not show: all of its secrets, but not the paths of what is replayed, which errors have to name."""
-    paths = {url for camera in site.cameras if not is_url(url := camera.url.get_secret_value()) and "@" not in url}
+    paths = {url for camera in site.cameras if not may_hide(url := camera.url.get_secret_value())}
     return [secret for secret in secrets_of(site) if secret not in paths]
 
 

@@ -30,9 +30,9 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SimilarMoment:
-    """A usual moment. source: of which recording. seconds: when in it; wall_seconds: since 1970, None where that is not
-    known. distance: how unlike it is, in standard deviations of usual video; 0 is the same. picture: a small JPEG, None
-    when no picture was at hand.
+    """A usual moment. source: of which recording. seconds: when in it, of a camera since the first that was learned;
+    wall_seconds: since 1970, None where that is not known. distance: how unlike it is, in standard deviations of usual
+    video; 0 is the same. picture: a small JPEG, None when no picture was at hand.
     """
 
     source: str

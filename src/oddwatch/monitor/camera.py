@@ -113,7 +113,8 @@ class CameraMonitor:
         self._readiness_at = -np.inf
         self._told: list[_Told] = []
         self._findings: dict[str, str] = {}
-        self._said_lost = ""
+        self._said_lost: set[str] = set()
+        self._restarted: CameraState | None = None
         self._why = ""
         self._events = 0
         self._lag: float | None = None
@@ -222,6 +223,7 @@ class CameraMonitor:
             if not isinstance(item, CameraFrame):
                 continue
             frame = item.frame
+            self._said_lost.clear()
             self._wall_offset = item.wall_seconds - frame.time_seconds
             self._last_wall, self._last_seconds = item.wall_seconds, frame.time_seconds
             self._arrived = read
@@ -241,14 +243,13 @@ class CameraMonitor:
         self._judge(batch)
 
     def _say(self, state: CameraState) -> None:
-        """Why a connection was lost once, however often the next attempts fail in the same way."""
-        if state.kind == "lost":
-            if state.says != self._said_lost:
-                _log.warning("%s: lost: %s", self.plan.name, state.says)
-            self._said_lost = state.says
+        """Why there is no picture once, however often attempts fail in that way before the next one."""
+        self._restarted = state if state.kind == "restarted" else self._restarted
+        if state.kind == "lost" and state.says not in self._said_lost:
+            _log.warning("%s: lost: %s", self.plan.name, state.says)
+            self._said_lost.add(state.says)
         elif state.kind in ("connected", "changed"):
             _log.info("%s: %s: %s", self.plan.name, state.kind, state.says)
-            self._said_lost = ""
 
     def _judge(self, frames: list[Frame]) -> None:
         if not frames:
@@ -355,7 +356,9 @@ class CameraMonitor:
             return
         told.answered = True
         if clip.problem:
-            told.record = replace(told.record, problem=clip.problem)
+            died = self._restarted
+            why = f"{died.says}: " if died and died.seconds >= told.start_seconds else ""  # what it kept went with it
+            told.record = replace(told.record, problem=why + clip.problem)
         else:
             files: dict[EvidenceKind, str] = {**told.record.files, "clip": clip.path}
             told.record = replace(told.record, files=files, clip_from_wall=clip.from_wall)

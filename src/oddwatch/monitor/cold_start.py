@@ -165,7 +165,8 @@ def learn(
     """
     collection.flush()
     first = _fit(collection, learning, (), progress)
-    left_out = _far_out(first.calibration.tracks) if learning.trim else ()
+    settling = first.grouping.settling_seconds
+    left_out = _far_out(first.calibration.tracks, settling) if learning.trim else ()
     detector = _fit(collection, learning, left_out, progress) if left_out else first
     detector.save(folder)
     walls = tuple(_wall_times(collection, left_out))
@@ -221,13 +222,15 @@ def _without(part: SeenPart, skipped: Sequence[tuple[float, float]]) -> SeenPart
     return SeenPart(kept, part.wall_offset, pictures)
 
 
-def _far_out(tracks: Sequence[ScoreTrack]) -> tuple[Stretch, ...]:
+def _far_out(tracks: Sequence[ScoreTrack], settling_seconds: float) -> tuple[Stretch, ...]:
+    """settling_seconds: before a track began, which holds what the beginning of the track does."""
     pieces: list[tuple[float, Stretch]] = []
     for track in tracks:
         number = np.floor((track.end_seconds - track.end_seconds[0]) / _PIECE_SECONDS)
         for one in np.unique(number):
             inside = np.flatnonzero(number == one)
             start, end = float(track.start_seconds[inside[0]]), float(track.end_seconds[inside[-1]])
+            start -= settling_seconds if one == 0 else 0.0
             pieces.append((float(track.scores[inside].max()), (track.source, start, end)))
     peaks = np.log1p([peak for peak, _ in pieces])
     lower, upper = np.quantile(peaks, (0.25, 0.75))

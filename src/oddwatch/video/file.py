@@ -51,7 +51,8 @@ class FileSource(VideoSource):
             self._decoding = self._decode(self._packets())
             first = next(self._decoding, None)
             if first is None:
-                problem = "no frame of it could be decoded" if self.skipped else "it holds no frame"
+                refused = self.skipped or self.truncated
+                problem = "no frame of it could be decoded" if refused else "it holds no frame"
                 raise VideoError(self._name, problem, _RECORD_AGAIN)
         except BaseException:
             self._container.close()
