@@ -34,7 +34,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.allow_error_logs
-def test_a_day_in_the_life_of_four_cameras(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_day_in_the_life_of_four_cameras(videos: Path, tmp_path: Path) -> None:
     """Side by side, because most of it is waiting: one sees something odd, one learns first, one freezes, one has no
     server for a while and loses its decoder too.
     """
@@ -92,8 +92,6 @@ def test_a_day_in_the_life_of_four_cameras(videos: Path, tmp_path: Path, caplog:
     assert gaps[0].seconds > 4
     (offline,) = [one.finding.says for one in kept.findings if one.camera == "lost" and one.finding.raised]
     assert offline.startswith("no picture arrives: ")
-    lost = [text for record in caplog.records if (text := record.getMessage()).startswith("lost: lost: ")]
-    assert 1 <= len(lost) == len(set(lost))
     assert {one.camera for one in kept.events} <= {"odd", "frozen"}
     assert ended["new"].phase == "armed"
     assert [one.counts.dropped for one in ended.values()] == [0, 0, 0, 0]
