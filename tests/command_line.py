@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,3 +81,10 @@ def finish(process: subprocess.Popen[str], *, limit_seconds: float = 60) -> Ran:
     """Wait for a process that `start` started."""
     out, err = process.communicate(timeout=limit_seconds)
     return Ran(process.returncode, out or "", err)
+
+
+def assert_one_line(ran: Ran, pattern: str, *, code: int = 1) -> None:
+    """It ended with `code` and said one line, which matches as a whole, and nothing else anywhere."""
+    assert ran.code == code, ran
+    assert re.fullmatch(f"(?:oddwatch|skipped): {pattern}\n", ran.err), ran.err
+    assert ran.out == ""
