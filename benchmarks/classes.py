@@ -5,8 +5,9 @@
 FOLDER: index.csv with the columns path, label and source, and the clips. Classes after --unusual are unusual, the rest
 usual; three quarters of the usual sources are learned from, the clips of the rest and of all unusual classes are the
 test: one AUC per draw. Prints mean and standard deviation over the draws, and for each candidate the paired difference
-to `picture, knn` (HOF, MBH and HOG of the whole picture, nearest neighbours: the plain descriptor) and to the article's
-autoencoder, with 95% intervals (t, over draws; draws share clips, so they are too narrow for other data).
+to `pyramids, knn` (HOF, MBH and HOG of every frame in spatial pyramids, nearest neighbours: the plain descriptor of
+`pyramids.py`), to `picture, knn` (the same of 16 frames of the whole picture) and to the article's autoencoder, with
+95% intervals (t, over draws; draws share clips, so they are too narrow for other data).
 
 --choose N: instead, the mean over N other partitions of the same classes in which other classes are unusual, 3 draws of
 each: what choices may be made on, so without the autoencoder, which is not chosen. `labels`: the scorer was told the
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyramids import distances, pyramids
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
@@ -34,11 +36,14 @@ from oddwatch.scorers import build_scorer
 from oddwatch.types import FloatArray
 from oddwatch.video import sample_clip
 
-PLAIN = "picture, knn"
+PLAIN = "pyramids, knn"
+PICTURE = "picture, knn"
 ARTICLE = "moving, autoencoder"
 Candidate = tuple[str, str, bool]
-"""Pool of `histograms`, scorer, whether it is told the classes."""
+"""Pool of `histograms` or `pyramids`, scorer, whether it is told the classes."""
+PYRAMIDS: Candidate = ("pyramids", "knn", False)
 CANDIDATES: tuple[Candidate, ...] = (
+    PYRAMIDS,
     ("picture", "knn", False),
     ("picture", "whitened", True),
     ("moving", "autoencoder", False),
@@ -51,7 +56,7 @@ CANDIDATES: tuple[Candidate, ...] = (
 
 @dataclass(frozen=True)
 class Clips:
-    """label and source of each clip, (n,), and its (n, D) embedding by each pool."""
+    """label and source of each clip, (n,), and its (n, D) embedding by each pool, (n, 3, D) of `pyramids`."""
 
     label: NDArray[np.str_]
     source: NDArray[np.str_]
@@ -71,13 +76,19 @@ class Clips:
         found: dict[str, list[float]] = {name(*candidate): [] for candidate in candidates}
         for seed in range(draws):
             learn, test = self.draw(unusual, seed)
-            for pool, scorer, told in candidates:
-                made = build_scorer(scorer).fit(
-                    self.rows[pool][learn], labels=self.label[learn].tolist() if told else None
-                )
-                score = made.score(self.rows[pool][test])
-                found[name(pool, scorer, told)].append(roc_auc_score(np.isin(self.label[test], unusual), score))
+            for candidate in candidates:
+                score = self.scores(learn, test, candidate)
+                found[name(*candidate)].append(roc_auc_score(np.isin(self.label[test], unusual), score))
         return {key: np.array(values) for key, values in found.items()}
+
+    def scores(self, learn: NDArray[np.int64], test: NDArray[np.int64], candidate: Candidate) -> FloatArray:
+        """(len(test),) of a candidate that learned from `learn`."""
+        pool, scorer, told = candidate
+        rows = self.rows[pool]
+        if candidate == PYRAMIDS:
+            return distances(rows[learn], rows[test])
+        labels = self.label[learn].tolist() if told else None
+        return build_scorer(scorer).fit(rows[learn], labels=labels).score(rows[test])
 
 
 def name(pool: str, scorer: str, told: bool) -> str:
@@ -100,12 +111,15 @@ def main() -> None:
         show(clips.areas(unusual, a.draws), unusual)
 
 
-def read(folder: Path, pools: Sequence[str] = ("picture", "moving")) -> Clips:
+def read(folder: Path, pools: Sequence[str] = ("pyramids", "picture", "moving")) -> Clips:
     """Embed every clip of the index as a whole."""
     with (folder / "index.csv").open(newline="") as file:
         index = list(csv.DictReader(file))
     rows: dict[str, list[Any]] = {}
     for pool in pools:
+        if pool == PYRAMIDS[0]:
+            rows[pool] = [pyramids(folder / row["path"]) for row in index]
+            continue
         made = build_backbone("histograms", pool=pool, window_seconds=None)
         assert isinstance(made, ClipBackbone)
         sampled = (sample_clip(folder / row["path"], frames=made.input.frames) for row in index)
@@ -136,9 +150,10 @@ def show_means(clips: Clips, partitions: list[tuple[str, ...]]) -> None:
 def show(areas: dict[str, FloatArray], unusual: tuple[str, ...]) -> None:
     """The table of docs/results.md."""
     print(f"Unusual: {', '.join(unusual)}; {len(areas[PLAIN])} draws\n")
-    print(f"| | AUC | sd | to {PLAIN} | to {ARTICLE} |\n|---|---|---|---|---|")
+    others = PLAIN, PICTURE, ARTICLE
+    print(f"| | AUC | sd | {' | '.join(f'to {other}' for other in others)} |\n|---|---|---|---|---|---|")
     for candidate, values in areas.items():
-        pairs = " | ".join(paired(values - areas[other]) for other in (PLAIN, ARTICLE))
+        pairs = " | ".join(paired(values - areas[other]) for other in others)
         print(f"| {candidate} | {values.mean():.3f} | {values.std(ddof=1):.3f} | {pairs} |")
 
 

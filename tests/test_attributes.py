@@ -12,6 +12,7 @@ import pytest
 
 from oddwatch.scorers.attributes import ATTRIBUTES, AttributesScorer
 from oddwatch.scorers.attributes.base import COLUMNS
+from oddwatch.scorers.attributes.extremes import highest
 from oddwatch.scorers.base import Rows
 from oddwatch.types import FloatArray
 
@@ -165,3 +166,19 @@ def test_groups_say_what_is_near_in_time(usual: Rows) -> None:
     groups = np.stack([np.zeros(len(usual)), np.arange(len(usual)) / 10], axis=1)
     shuffled = AttributesScorer().fit(usual[order], groups=groups[order])
     np.testing.assert_array_equal(shuffled.score(usual), AttributesScorer().fit(usual, groups=groups).score(usual))
+
+
+def test_the_highest_is_what_is_held_for_as_long_as_an_event() -> None:
+    """Three cells in each of 40 moments a tenth of a second apart, of two videos."""
+    values = np.ones((120, 2), np.float32)
+    values[31, 0] = 9  # for a moment
+    values[60:75:3, 1] = 5  # for five, in another cell of each
+    moments = np.repeat(np.stack([np.arange(40) // 20, np.arange(40) / 10], axis=1), 3, axis=0).astype(np.float64)
+    assert highest(values, moments, 1).tolist() == [[1, 5]]
+    assert highest(values, None, 1).tolist() == [[9, 5]]
+    assert highest(values, moments, 2).tolist() == [[1, 1], [1, 5]]
+    apart = moments * (1, 50)  # moments of a sample: nothing is known of what lies between them
+    assert highest(values, apart, 1).tolist() == [[9, 5]]
+    two_videos = moments.copy()
+    two_videos[66:, 0] = 2  # what goes on for five moments is of two videos
+    assert highest(values, two_videos, 1)[0, 1] == 1

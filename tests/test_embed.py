@@ -336,6 +336,19 @@ def test_a_sample_knows_where_each_row_came_from() -> None:
         assert len({*zip(of.tolist(), cells.tolist(), strict=True)}) == len(of)
 
 
+def test_a_sample_of_runs_has_whole_embeddings_that_follow_each_other() -> None:
+    stored = made_up([300, 400])
+    items = np.arange(100, 655)
+    _, cells, of = stored.sample_rows(items, most=300, seed=0, run=10)
+    drawn = np.unique(of)
+    assert len(cells) == 3 * len(drawn)
+    assert 60 <= len(drawn) <= 100
+    assert set((drawn - 100) // 10) == {int(a) for a in (drawn[::5] - 100) // 10}
+    for begin in {(one - 100) // 10 * 10 + 100 for one in drawn.tolist()}:
+        assert set(range(begin, min(begin + 10, 655))) <= set(drawn.tolist())
+    assert len(np.unique(stored.sample_rows(items, most=10_000, seed=0, run=10)[2])) == len(items)
+
+
 def test_a_sample_is_even_seeded_and_passes_embeddings_that_hold_nothing() -> None:
     stored = made_up([1000])
     bounds = stored.row_bounds.copy()

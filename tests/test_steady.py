@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from oddwatch.backbones.motion.background import CHANNELS, SETTLE_SECONDS, Background
 from oddwatch.backbones.motion.flow import Flow
 from oddwatch.backbones.motion.steady import steadied
 from oddwatch.types import Image
@@ -92,3 +93,20 @@ def test_a_sway_has_no_flow_and_a_walker_keeps_his(right: float) -> None:
     assert (np.hypot(velocity[..., 0], velocity[..., 1]) > 0.2).mean() < 0.01
     velocity = flow(walker(seen(right), 104), walker(seen(), 100)).velocity[61:79, 53:59]
     np.testing.assert_allclose(np.median(velocity.reshape(-1, 2), axis=0), (4 - right, 0), atol=0.6)
+
+
+@pytest.mark.parametrize("swayed", [True, False])
+def test_what_is_left_before_a_camera_that_sways_rests(swayed: bool) -> None:
+    """As long as the background is told; 1.4 px three times a second."""
+    nothing = np.zeros((HEIGHT // 4, WIDTH // 4), np.float32)
+    bag = seen()
+    bag[120:136, 160:176] = 30
+    background, found = Background(7), nothing
+    for i in range(int(SETTLE_SECONDS * 10) + 50):
+        picture = bag if i > SETTLE_SECONDS * 10 else seen()
+        matrix = np.array([[1, 0, 1.4 * np.sin(0.6 * np.pi * i)], [0, 1, 0.7 * np.cos(0.44 * np.pi * i)]])
+        sways = cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+        found = background.update(np.asarray(sways, np.uint8), nothing, 0.1, swayed=swayed)
+        if i == SETTLE_SECONDS * 10:
+            assert not found[0].any()
+    assert (found[CHANNELS.index("left"), 30:34, 40:44].min() > 0.3) == swayed

@@ -100,7 +100,7 @@ class FittedScorer:
         if self.on == "grid":
             assert stored.grid_shape is not None
             values, cells, of = stored.sample_rows(
-                items, most=self.scorer.max_rows, seed=seed, whole=self.scorer.whole_moments
+                items, most=self.scorer.max_rows, seed=seed, run=self.scorer.run_of_moments
             )
             if len(values) < 2:
                 raise NotEnoughVideoError("nothing moves in the usual video: give video in which the usual happens")

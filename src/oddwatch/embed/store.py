@@ -313,21 +313,23 @@ class StoredEmbeddings:
             pictures={place[row]: jpeg for row, jpeg in self.pictures.items() if row in place},
         )
 
-    def sample_rows(
-        self, items: Indices, *, most: int, seed: int, whole: bool = False
-    ) -> tuple[Rows, Indices, Indices]:
+    def sample_rows(self, items: Indices, *, most: int, seed: int, run: int = 0) -> tuple[Rows, Indices, Indices]:
         """At most `most` cells drawn evenly from the embeddings `items`: values (m, d), cells (m,), embedding (m,).
 
-        whole: draw embeddings, each with all of its cells, until there are about so many.
+        run: draw embeddings, so many that follow each other at a time and each with all of its cells, until there are
+        about so many.
         """
         rng = np.random.default_rng(seed)
         total = int((self.row_bounds[items, 1] - self.row_bounds[items, 0]).sum())
-        if whole and total > most:
-            items = np.sort(rng.choice(items, max(len(items) * most // total, 1), replace=False))
+        if run and total > most:
+            begins = np.arange(0, len(items), run)
+            drawn = np.sort(rng.choice(begins, max(len(begins) * most // total, 1), replace=False))
+            items = items[(drawn[:, None] + np.arange(run)).reshape(-1).clip(max=len(items) - 1)]
+            items = np.unique(items)
         begins = self.row_bounds[items, 0]
         counts = self.row_bounds[items, 1] - begins
         total = int(counts.sum())
-        picked = np.arange(total) if whole or total <= most else np.sort(rng.choice(total, most, replace=False))
+        picked = np.arange(total) if run or total <= most else np.sort(rng.choice(total, most, replace=False))
         ends = np.cumsum(counts)
         which = np.searchsorted(ends, picked, side="right")
         rows = begins[which] + picked - (ends[which] - counts[which])

@@ -35,8 +35,8 @@ class Scorer(ABC):
     columns: ClassVar[tuple[str, ...]] = ()
     """Names of the columns that it needs, for scorers that know what they look at; empty: any rows will do."""
 
-    whole_moments: ClassVar[bool] = False
-    """Whether a sample of the rows of grids has to keep all rows of a moment together."""
+    run_of_moments: ClassVar[int] = 0
+    """A sample of grids keeps so many moments that follow each other together, with all of their rows; 0: none."""
 
     options: dict[str, Any]
 

@@ -107,7 +107,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 10
+    version = 11
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -182,12 +182,12 @@ class _MotionStream(EmbeddingStream):
         began = time.perf_counter()
         ready: list[tuple[_Moment, Map]] = []
         pairs = self._pairs(frames)
-        for pair, windows in zip(pairs, self._windows(pairs), strict=True):
+        for pair, (windows, swayed) in zip(pairs, self._windows(pairs), strict=True):
             if pair.after_gap:  # what was carried has gone; the background has not
                 ready += self._flush()
                 self._carried.forget()
                 self._course.forget()
-            moment = self._moment(pair, windows)
+            moment = self._moment(pair, windows, swayed)
             if not self._o.offline:
                 ready.append((moment, moment.forward))
                 continue
@@ -236,12 +236,15 @@ class _MotionStream(EmbeddingStream):
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
         return np.asarray(gray, dtype=np.uint8)
 
-    def _windows(self, pairs: Sequence[_Pair]) -> list[Windows]:
-        def some(flow: Flow, share: Sequence[_Pair]) -> list[Windows]:
+    def _windows(self, pairs: Sequence[_Pair]) -> list[tuple[Windows, bool]]:
+        """Of each pair, and whether the camera swayed between its frames."""
+
+        def some(flow: Flow, share: Sequence[_Pair]) -> list[tuple[Windows, bool]]:
             o, found = self._o, []
             for pair in share:
                 field = flow(pair.now.image, pair.before.image, pair.light)
-                found.append(measure(field.velocity, field.image, window_px=o.window_px, moving_px=o.moving_px))
+                windows = measure(field.velocity, field.image, window_px=o.window_px, moving_px=o.moving_px)
+                found.append((windows, field.swayed))
             return found
 
         flows = self._flows[self._level]
@@ -250,7 +253,7 @@ class _MotionStream(EmbeddingStream):
         parts = list(self._pool.map(some, flows, [pairs[worker::_WORKERS] for worker in range(_WORKERS)]))
         return [parts[i % _WORKERS][i // _WORKERS] for i in range(len(pairs))]
 
-    def _moment(self, pair: _Pair, windows: Windows) -> _Moment:
+    def _moment(self, pair: _Pair, windows: Windows, swayed: bool) -> _Moment:
         seconds = max(pair.now.time_seconds - pair.before.time_seconds, 1e-3)
         elapsed = max(pair.now.time_seconds - pair.since, 1e-3)
         values = np.concatenate([windows.means, blob_sizes(windows.moving)])
@@ -260,7 +263,7 @@ class _MotionStream(EmbeddingStream):
         heading = self._course.step(forward[:4], velocity, elapsed)
         course = heading[1:3] / (heading[3:] + _LITTLE)
         around = crowd(forward[_EDGES], forward[MOVING.index("moving")], self._window_cells)
-        background = self._background.update(pair.now.image, windows.moving, elapsed)
+        background = self._background.update(pair.now.image, windows.moving, elapsed, swayed=swayed)
         lasting = np.concatenate([course, around[None], background])
         count = self._carried.count
         return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward, count)

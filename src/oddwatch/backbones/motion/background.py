@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oddwatch.backbones.motion.light import alike, gains, in_light
+from oddwatch.backbones.motion.steady import moved, offset
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
@@ -37,6 +38,8 @@ _PRESENT = 0.15  # share of a window from which somebody is there
 _LEAVES = 2.0  # a second of absence undoes this many of presence
 _RENEWED = 0.6  # share of the picture: when so much of it is another for so long, the camera or the light is another
 _RENEWED_SECONDS = 10.0
+_CALM_SECONDS = 10.0  # a camera that has not swayed for so long is where it was
+_CELL_PX = 4
 
 
 class Background:
@@ -48,19 +51,22 @@ class Background:
         self._usual: Map | None = None
         self._seconds = 0.0
         self._another = 0.0
+        self._calm = np.inf  # seconds since the camera swayed
 
-    def update(self, gray: Image, moving: Map, seconds: float) -> Map:
+    def update(self, gray: Image, moving: Map, seconds: float, *, swayed: bool = False) -> Map:
         """(4, h, w) `CHANNELS`.
 
         left, taken: share of a bag's size around the cell in which something rests that was not there, or is gone that
         was. dwell: log(1 + seconds for which somebody has been in the window, less twice those in which nobody was).
         changed: share of the picture that is another. gray: (H, W). moving: (h, w) share of each cell. seconds: since
-        the last call.
+        the last call. swayed: the camera has moved a little since.
         """
-        height, width = moving.shape
-        now = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
         seconds = min(max(seconds, 0.0), 1.0)
         self._seconds += seconds
+        self._calm = 0.0 if swayed else self._calm + seconds
+        now = _cells(gray, moving.shape)
+        if self._calm < _CALM_SECONDS:
+            now = _cells(self._in_place(gray, now, moving), moving.shape)
         if self._usual is None:
             self._rested, self._dwelt = np.zeros_like(now), np.zeros_like(now)
             if not self._samples:
@@ -88,6 +94,13 @@ class Background:
             self._usual, self._recent, self._another = now, now, 0.0
         return self._measured(other | (moving > _PRESENT), other, now, usual, seconds)
 
+    def _in_place(self, gray: Image, now: Map, moving: Map) -> Image:
+        """What the camera would see from where it first looked."""
+        usual = self._usual if self._usual is not None else self._first if self._samples else now
+        seen = np.clip(in_light(usual, _light(usual, now)), 0, 255).astype(np.uint8)
+        still = (moving <= _PRESENT).astype(np.uint8)
+        return moved(gray, gray, _CELL_PX * offset(now.astype(np.uint8), seen, still, steps=2))
+
     def _measured(
         self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, usual: Map, seconds: float
     ) -> Map:
@@ -104,6 +117,10 @@ class Background:
         dwell = np.log1p(self._dwelt, out=np.zeros_like(rests), where=stays)
         changed = np.full_like(rests, other.mean())
         return np.stack([rests, taken, dwell, changed]).astype(np.float32)
+
+
+def _cells(gray: Image, shape: tuple[int, ...]) -> Map:
+    return cv2.resize(gray, (shape[1], shape[0]), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _light(usual: Map, now: Map) -> Map:

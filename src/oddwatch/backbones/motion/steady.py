@@ -32,6 +32,13 @@ def steadied(before: Image, now: Image, still: NDArray[np.uint8], *, far: bool) 
     now, before: (H, W) uint8. still: (H / 8, W / 8), 1 for a tile by which the camera is judged and 0 for another. far:
     it may be more than a pixel. What comes in at a border is taken from this frame: nothing is known of it.
     """
+    return moved(before, now, offset(before, now, still, far=far))
+
+
+def offset(before: Image, now: Image, still: NDArray[np.uint8], *, far: bool = False, steps: int = 1) -> Shift:
+    """By how much the frame before has to be moved to lie on this one, 0 where that is next to nothing. Arguments: as
+    in `steadied`; still of any size.
+    """
     shift, everywhere = _NONE, np.ones_like(still)
     if still.mean() < _ENOUGH:
         still = everywhere
@@ -39,9 +46,9 @@ def steadied(before: Image, now: Image, still: NDArray[np.uint8], *, far: bool) 
         size = max(now.shape[1] // _COARSE, 1), max(now.shape[0] // _COARSE, 1)
         a, b = (np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.uint8) for i in (now, before))
         shift = _known(_COARSE * _step(a, b, everywhere))  # what is still has changed, too
-    for _ in range(1 + far):
-        shift = _known(shift + _step(now, _moved(before, now, shift), still))
-    return _moved(before, now, shift)
+    for _ in range(steps + far):
+        shift = _known(shift + _step(now, moved(before, now, shift), still))
+    return shift
 
 
 def _step(now: Image, before: Image, still: NDArray[np.uint8]) -> Shift:
@@ -62,10 +69,11 @@ def _known(shift: Shift) -> Shift:
     return shift if _LEAST_PX <= float(np.hypot(*shift)) <= _MOST_PX else _NONE
 
 
-def _moved(before: Image, now: Image, shift: Shift) -> Image:
+def moved(before: Image, now: Image, shift: Shift) -> Image:
+    """The frame before, moved; what comes in at a border is taken from `now`."""
     if not shift.any():
         return before
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
     size = before.shape[1], before.shape[0]
-    moved = cv2.warpAffine(before, matrix, size, now.copy(), cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
-    return np.asarray(moved, np.uint8)
+    found = cv2.warpAffine(before, matrix, size, now.copy(), cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
+    return np.asarray(found, np.uint8)

@@ -12,6 +12,7 @@ from oddwatch.scorers.attributes.base import COLUMNS, Attribute, Sums, Usual
 from oddwatch.scorers.attributes.crowd import Crowd
 from oddwatch.scorers.attributes.direction import Direction
 from oddwatch.scorers.attributes.dwell import Dwell
+from oddwatch.scorers.attributes.extremes import highest
 from oddwatch.scorers.attributes.place import Place
 from oddwatch.scorers.attributes.placed import bins
 from oddwatch.scorers.attributes.rest import Left, Taken
@@ -39,19 +40,19 @@ class AttributesScorer(Scorer):
     """How unusual is what moves or rests in a window: its speed, and what eleven other attributes exceed the usual by.
 
     Each attribute (`ATTRIBUTES`, a file each) measures a row against sums over usual rows. What it measures is divided
-    by its alarm level: mean plus 3.5 standard deviations of the highest values of 20 contiguous blocks of usual
-    video, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as unusual
-    as usual video gets. The score is the speed, which ranks all that moves, plus log(1 + 10 x what each other attribute
-    exceeds 1 by): below it they only tell usual from usual. only: names of attributes to use, all when empty; the first
-    of them, in the order of `ATTRIBUTES`, ranks. In the spirit of Singh et al., EVAL, CVPR 2023. `attributes` gives
-    them one by one, `explain` in words.
+    by its alarm level: mean plus 3.5 standard deviations of the highest values that 20 contiguous blocks of usual video
+    hold for 0.4 s, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as
+    unusual as usual video gets. The score is the speed, which ranks all that moves, plus log(1 + 10 x what each other
+    attribute exceeds 1 by): below it they only tell usual from usual. only: names of attributes to use, all when empty;
+    the first of them, in the order of `ATTRIBUTES`, ranks. In the spirit of Singh et al., EVAL, CVPR 2023. `attributes`
+    gives them one by one, `explain` in words.
     """
 
     name = "attributes"
     summary = "speed, direction, place, size, dwell... each against what is usual there; for fixed cameras"
     paper = "in the spirit of Singh et al., EVAL: Explainable Video Anomaly Localization, CVPR 2023"
     columns: ClassVar[tuple[str, ...]] = COLUMNS
-    whole_moments = True
+    run_of_moments = 10
     max_rows = 400_000
 
     def __init__(self, *, only: Sequence[str] = ()) -> None:
@@ -66,30 +67,35 @@ class AttributesScorer(Scorer):
     def fit(self, x: FloatArray, *, labels: Sequence[str] | None = None, groups: FloatArray | None = None) -> Self:
         """See `Scorer.fit`. groups also say which rows are neighbours in time; without them the order of rows does."""
         rows = checked(x, columns=len(COLUMNS), at_least=2)
+        moments = None
         if groups is not None:
-            rows = rows[np.lexsort((groups[:, 1], groups[:, 0]))]
+            order = np.lexsort((groups[:, 1], groups[:, 0]))
+            rows, moments = rows[order], np.asarray(groups, np.float64)[order]
         parts = [part for part in np.array_split(rows, _PARTS) if len(part)]
+        times = [None] * len(parts) if moments is None else np.array_split(moments, _PARTS)[: len(parts)]
         sums = [self._sums_of(part) for part in parts]
         total = sums[0]
         for more in sums[1:]:
             total = _added(total, more)
         self._extremes = np.concatenate(
             [
-                _highest(_measured(self._usual_of(_added(total, own, -1)), part), _BLOCKS // _PARTS)
-                for part, own in zip(parts, sums, strict=True)
+                highest(_measured(self._usual_of(_added(total, own, -1)), part), when, _BLOCKS // _PARTS)
+                for part, own, when in zip(parts, sums, times, strict=True)
             ]
         )
         self._take(total)
         return self
 
-    def update(self, x: FloatArray) -> Self:
-        """Learn more usual rows, in order of time. What is usual is then what a fit on all rows would say, up to
-        rounding; the alarm levels are not: new rows are measured by what was known before them. Raises ValueError
-        before `fit`.
+    def update(self, x: FloatArray, *, groups: FloatArray | None = None) -> Self:
+        """Learn more usual rows, in order of time. groups: as in `fit`. What is usual is then what a fit on all rows
+        would say, up to rounding; the alarm levels are not: new rows are measured by what was known before them. Raises
+        ValueError before `fit`.
         """
         rows = checked(x, columns=len(COLUMNS), at_least=1)
         known = self._known()
-        self._extremes = np.concatenate([self._extremes, _highest(_measured(self._usual, rows), _BLOCKS // _PARTS)])
+        moments = None if groups is None else np.asarray(groups, np.float64)
+        more = highest(_measured(self._usual, rows), moments, _BLOCKS // _PARTS)
+        self._extremes = np.concatenate([self._extremes, more])
         self._take(_added(known, self._sums_of(rows)))
         return self
 
@@ -177,11 +183,6 @@ def _measured(usual: Sequence[Usual], rows: Rows) -> Rows:
     """(n, a)."""
     where = bins(rows)
     return np.stack([one.measure(rows, where) for one in usual], axis=1).astype(np.float32)
-
-
-def _highest(measured: Rows, blocks: int) -> Rows:
-    """(blocks, a) highest values of contiguous blocks of rows."""
-    return np.stack([block.max(axis=0) for block in np.array_split(measured, blocks) if len(block)])
 
 
 def _parts(attributes: Rows) -> Rows:

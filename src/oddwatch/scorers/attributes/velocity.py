@@ -33,7 +33,7 @@ class Velocity(Attribute):
     """
 
     name = "velocity"
-    floor = 0.3
+    floor = 1.0
 
     def sums(self, rows: Rows) -> Sums:
         clear = rows[column(rows, "moving") > CLEAR]
