@@ -168,6 +168,20 @@ def test_another_light_leaves_nothing_behind_and_hides_nothing(light: Light | fl
     assert found[CHANNELS.index("left")][(TOP + SIDE // 2) // 4, 187 // 4] > 0.5
 
 
+@pytest.mark.parametrize("upside", [1, -1], ids=["top", "bottom"])
+def test_a_shadow_that_comes_in_at_the_border_leaves_nothing(upside: int) -> None:
+    """Further inside, where the light of a border was looked for, it is not yet."""
+    still = np.zeros((HEIGHT // 4, WIDTH // 4), np.float32)
+    background = Background(7)
+    for _ in range(int(SETTLE_SECONDS * FPS) + 10):
+        background.update(seen(), still, 1 / FPS)
+    comes_in = np.repeat(np.interp(np.arange(HEIGHT), [0, 45], [0.6, 1])[::upside, None], WIDTH, axis=1)
+    for _ in range(50):
+        found = background.update(seen(comes_in.astype(np.float32)), still, 1 / FPS)
+    assert not found[CHANNELS.index("left")].any()
+    assert not found[CHANNELS.index("taken")].any()
+
+
 @pytest.mark.parametrize("row", [True, False], ids=["of people", "of nobody"])
 def test_the_shadows_of_people_in_a_row_are_no_thing(row: bool) -> None:
     """Here and there it stays as dark for seconds as if something lay there."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.backbones.motion.light import alike, gains, in_light
+from oddwatch.backbones.motion.light import alike, gains, gains_along, in_light
 from oddwatch.backbones.motion.steady import moved, offset
 from oddwatch.types import Image
 
@@ -26,6 +26,8 @@ _RECENT_SECONDS = 0.5  # over this time what rests looks the same
 _WHITE = 250.0  # grey levels: how much lighter it has become nobody sees
 _TILE = 2  # cells: light is looked at in these
 _AROUND = 9  # of these: less than half of them are of somebody who stands there
+_BORDER = 2  # of these, at top and bottom: what is around them lies inside the picture, where a shadow may not be yet
+_ALONG = 17  # of these: there light is looked at along the border
 _THING = (3, 3)  # cells: what is left behind is smaller than a person
 _OUTLINE = (7, 7)  # cells: a thing and its edges
 _REST_SECONDS = 2.0  # a shorter halt is part of walking past
@@ -127,7 +129,11 @@ def _light(usual: Map, now: Map) -> Map:
     """(h, w) by what factor it has grown since the usual."""
     size = max(now.shape[1] // _TILE, 1), max(now.shape[0] // _TILE, 1)
     a, b = (np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.float32) for i in (usual, now))
-    wide = cv2.resize(gains(a, b, _AROUND), (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
+    found = gains(a, b, _AROUND)
+    if found.shape[0] > _ALONG:  # not at the sides, where one border lies in many a light
+        for border in (np.s_[:_BORDER], np.s_[-_BORDER:]):
+            found[border] = gains_along(a[border], b[border], _ALONG)
+    wide = cv2.resize(found, (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(wide, np.float32)
 
 

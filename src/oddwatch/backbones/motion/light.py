@@ -92,13 +92,28 @@ def gains(before: Map, now: Map, around: int) -> Map:
 
     now, before: (h, w) mean brightness.
     """
-    even = cv2.blur(_steps(before, now, around).astype(np.float32), (3, 3))
-    return np.asarray(np.exp2((even - np.float32(_SAME_LIGHT)) / np.float32(_STEPS)), np.float32)
+    return _factors(cv2.blur(_steps(before, now, around).astype(np.float32), (3, 3)))
+
+
+def gains_along(before: Map, now: Map, along: int) -> NDArray[np.float32]:
+    """(w,) the same of a few rows (h, w) at a border: the median over so many times a column's means along it."""
+    rows = _logs(before.mean(axis=0, keepdims=True), now.mean(axis=0, keepdims=True))
+    wide = cv2.copyMakeBorder(rows, along // 2, along // 2, along // 2, along // 2, cv2.BORDER_REFLECT_101)
+    return _factors(cv2.medianBlur(wide, along)[along // 2, along // 2 : -(along // 2)])
+
+
+def _logs(before: Map, now: Map) -> NDArray[np.uint8]:
+    """How much lighter each tile alone has become, in steps from `_SAME_LIGHT`."""
+    ratio = (now + np.float32(_DARK)) / (before + np.float32(_DARK))
+    return np.asarray(np.clip(np.rint(_SAME_LIGHT + _STEPS * np.log2(ratio)), 0, 255), np.uint8)
+
+
+def _factors(steps: NDArray[Any]) -> Map:
+    return np.asarray(np.exp2((steps.astype(np.float32) - np.float32(_SAME_LIGHT)) / np.float32(_STEPS)), np.float32)
 
 
 def _steps(before: Map, now: Map, around: int) -> NDArray[np.uint8]:
-    ratio = (now + np.float32(_DARK)) / (before + np.float32(_DARK))
-    steps = np.clip(np.rint(_SAME_LIGHT + _STEPS * np.log2(ratio)), 0, 255).astype(np.uint8)
+    steps = _logs(before, now)
     beyond = around // 2  # mirrored: who stands at the border does not stand beyond it, too
     wide = cv2.copyMakeBorder(steps, beyond, beyond, beyond, beyond, cv2.BORDER_REFLECT_101)
     return np.asarray(cv2.medianBlur(wide, around)[beyond:-beyond, beyond:-beyond], np.uint8)
