@@ -30,7 +30,8 @@ _BORDER = 2  # of these, at top and bottom: what is around them lies inside the 
 _ALONG = 17  # of these: there light is looked at along the border
 _THING = (3, 3)  # cells: what is left behind is smaller than a person
 _OUTLINE = (7, 7)  # cells: a thing and its edges
-_REST_SECONDS = 4.0  # a shorter halt is part of walking past, and the edges of most shadows have gone on by then
+_REST_SECONDS = 3.5  # a shorter halt is part of walking past, and the edges of most shadows have gone on by then
+_RESTLESS = 4.0  # a moment in which it looks another way undoes so many of rest
 _NEAR_THING = (5, 5)  # cells
 _APART = 0.4  # of what is another there rests: of the shadows of those who walk by in a row a quarter may
 _SAMPLE_SECONDS = 1.0
@@ -90,7 +91,8 @@ class Background:
         if other.any():
             other &= ~alike(now, usual)
         still = other & (np.abs(now - recent) < _CONTRAST)
-        self._rested = np.where(still, self._rested + seconds, 0).astype(np.float32)
+        restless = np.maximum(self._rested - _RESTLESS * seconds, 0)
+        self._rested = np.where(still, self._rested + seconds, np.where(other, restless, 0)).astype(np.float32)
         self._another = self._another + seconds if other.mean() > _RENEWED else 0.0
         if self._another > _RENEWED_SECONDS:
             self._usual, self._recent, self._another = now, now, 0.0
