@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from command_line import Runner
 from small_backbones import SMALL, small
-from test_finetune import CONFIGS, FROZEN, TUNED
+from test_article_tensors import CONFIGS
+from test_finetune import FROZEN, TUNED
 from video_files import write_video
 
 from oddwatch.backbones import build_backbone

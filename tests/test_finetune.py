@@ -24,7 +24,6 @@ from video_files import write_video
 
 from oddwatch.backbones import build_backbone
 from oddwatch.backbones.clips import ClipBackbone
-from oddwatch.backbones.pretrained import PretrainedBackbone
 from oddwatch.datasets.manifest import ManifestClip, write_manifest
 from oddwatch.embed import EmbeddingCache
 from oddwatch.errors import DatasetError, RunError, UsageError, WeightsError
@@ -36,7 +35,6 @@ from oddwatch.finetune.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 LEARNING = "learning_backbone:Learning"
 MEAN = "mean_backbone:MeanPicture"
 SMALL_NETWORK = Autoencoder((8, 4))
@@ -316,6 +314,7 @@ def test_what_cannot_be_trained_is_said_before_any_work(run: Callable[..., Train
         "has 9 parameter tensors, got 10": replace(TUNED, fine_tune=FineTune(10)),
         "nothing that could learn": replace(FROZEN, fine_tune=FineTune(1)),
         "sees whole videos: set data.clips_per_class to 0": Recipe("motion", data=Data(clips_per_class=9)),
+        "motion has no weights: set backbone.weights to null": Recipe("motion", options={"weights": "random"}),
         "nothing that could learn: set": Recipe("motion", fine_tune=FineTune("all")),
         r"two lengths from 4 up, got 2 and 9": replace(FROZEN, data=Data(scale_px=(2, 9))),
     }
@@ -401,90 +400,19 @@ def test_killed_after_unfreezing(manifest: Path, tmp_path: Path, capsys: pytest.
     assert len(killed.metrics()) == 20
 
 
-def test_ctrl_c_and_resume(manifest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_stops_a_run_is_said(manifest: Path, tmp_path: Path, sent: int, code: int) -> None:
     config = write_config(tmp_path / "c.yaml", manifest, epochs=2000)
     process = start("train", config, "--out", "stopped", cwd=tmp_path)
     stopped = RunFolder(tmp_path / "stopped")
     while len(stopped.metrics()) < 3:
         assert process.poll() is None
         time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "oddwatch: interrupted; finished epochs are kept in stopped, --resume goes on after them" in err
     assert 3 <= len(stopped.metrics()) < 2000
-
-
-_R2PLUS1D = [
-    f"layer4.1.conv{conv}.{part}"
-    for conv in (1, 2)
-    for part in ("0.0.weight", "0.1.weight", "0.1.bias", "0.3.weight", "1.weight", "1.bias")
-]
-_FAST = "blocks.4.multipathway_blocks.1.res_blocks."
-_SLOWFAST = [f"{_FAST}0.branch1_{part}" for part in ("conv.weight", "norm.weight", "norm.bias")] + [
-    f"{_FAST}{block}.branch2.{part}_{layer}"
-    for block in range(3)
-    for layer in "abc"
-    for part in ("conv", "norm", "norm")
-]
-_LAYER_11 = [
-    f"timesformer.encoder.layer.11.{part}.{kind}"
-    for part in (
-        "attention.attention.qkv",
-        "attention.output.dense",
-        "intermediate.dense",
-        "output.dense",
-        "layernorm_before",
-        "layernorm_after",
-        "temporal_layernorm",
-        "temporal_attention.attention.qkv",
-        "temporal_attention.output.dense",
-        "temporal_dense",
-    )
-    for kind in ("weight", "bias")
-]
-# Of a norm the weight comes first, then the bias.
-_SLOWFAST[3:] = [
-    f"{name}.{'bias' if 'norm' in name and index % 3 == 2 else 'weight'}" for index, name in enumerate(_SLOWFAST[3:])
-]
-LEARN = {
-    "r2plus1d-18": _R2PLUS1D,
-    "slowfast-r50": _SLOWFAST,
-    "timesformer": [*_LAYER_11, "timesformer.layernorm.weight", "timesformer.layernorm.bias"],
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "tensors", "all_tensors"), [("r2plus1d-18", 12, 111), ("slowfast-r50", 30, 330), ("timesformer", 22, 247)]
-)
-def test_full_size_networks_learn_what_the_article_names(
-    name: str, tensors: int, all_tensors: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second configurations as they are shipped: from the epoch they name on, these tensors and no others."""
-    from oddwatch.cli.train import recipe_of
-    from oddwatch.config.train import read_config
-    from oddwatch.finetune.training import _learned
-    from oddwatch.torch_compat import import_torchvision
-
-    recipe = recipe_of(read_config(CONFIGS / f"{name}-v2.yaml", {"backbone.weights": "random"}).model_dump())
-    backbone = build_backbone(name, **recipe.options)
-    assert isinstance(backbone, PretrainedBackbone)
-    assert len(backbone.backbone_parameters()) == all_tensors
-    learned = _learned(backbone, recipe)
-    assert list(learned) == LEARN[name]
-    assert len(learned) == tensors
-    import_torchvision()
-    from oddwatch.finetune.module import Learner
-
-    network = backbone.network
-    learner = Learner(recipe, backbone.record.vector_size, network=network, features=backbone.features, learned=learned)
-    first = recipe.fine_tune.from_epoch
-    for epoch, expected in ((0, []), (first - 1, []), (first, LEARN[name]), (recipe.epochs - 1, LEARN[name])):
-        monkeypatch.setattr(Learner, "current_epoch", epoch)
-        learner.on_train_epoch_start()
-        assert [n for n, p in network.named_parameters() if p.requires_grad] == expected
-        assert not any(part.training for part in network.modules())
 
 
 @pytest.mark.slow

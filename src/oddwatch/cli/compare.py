@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oddwatch.cli.evaluate_run import FOLDER, FalseAlarms, KeptIn, evaluated, print_thresholds
-from oddwatch.cli.output import number, print_json, print_table, say
+from oddwatch.cli.output import counted, number, print_json, print_table, say
 from oddwatch.errors import OddwatchError, UsageError
 from oddwatch.files import sha256_of
 from oddwatch.finetune.folder import RunFolder
@@ -61,6 +61,9 @@ def compare(
     else:
         show(found)
         print(f"Report: {report}")
+    for one in found:
+        if one.failures:
+            say(f"skipped: {counted(len(one.failures), 'clip')} of {one.name}, which its report lists")
     if unusable or any(one.failures for one in found):
         raise typer.Exit(1)
 

@@ -223,7 +223,8 @@ class _Windows(_Results):
             print_table(f"Unusual events in {clock(seconds)} of video", EVENT_COLUMNS, rows, numbers=EVENT_NUMBERS)
         else:
             highest = max(float(track.scores.max()) for track, _ in self._found)
-            print(f"Nothing unusual in {clock(seconds)} of video (highest score {highest:.3g}).")
+            short = ", for less than an event lasts" if highest > self._threshold else ""
+            print(f"Nothing unusual in {clock(seconds)} of video (highest score {highest:.3g}{short}).")
         print(f"Threshold {self._threshold:.4g} ({self._says}).")
         for path in self._annotated:
             print(f"Annotated video: {path}")

@@ -80,9 +80,10 @@ def train_command(
                 config=read.to_yaml(),
                 progress=progress,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as ended:
             say(f"oddwatch: interrupted; finished epochs are kept in {read.out}, --resume goes on after them")
-            raise typer.Exit(INTERRUPTED) from None
+            code = ended.code if isinstance(ended, SystemExit) else INTERRUPTED
+            raise typer.Exit(code if isinstance(code, int) else 1) from None
     if as_json:
         print_json(
             {

@@ -267,7 +267,7 @@ def shares(clips: int, action: str = "") -> dict[str, int]:
     if clips < 3:
         raise DatasetError(
             f"class {action} has {clips} usable clip{'s' * (clips != 1)}: to train, validate and test it needs at "
-            "least three"
+            "least three; add some, or leave it out"
         )
     train, test = round(TRAIN * clips), round(TEST * clips)
     if train + test == clips:

@@ -21,6 +21,8 @@ from oddwatch.finetune.recipe import Data
 
 __all__ = ["Exported", "GraphFormat", "export_run", "export_run_graph"]
 
+_LEARNED = ("train", "validation")
+
 
 def export_run(
     run: str | os.PathLike[str], out: Path, *, cache: Path, budget: str = "5%", overwrite: bool = False
@@ -56,10 +58,11 @@ def export_run_graph(
     folder = RunFolder(run).folder
     with tempfile.TemporaryDirectory() as scratch:
         best = load_best(run, weights=Path(scratch) / WEIGHTS)
-        clips = views_of(clips_of(folder / "manifest.csv"), "validation", 0, Data(), best.asked["seed"])
+        clips = clips_of(folder / "manifest.csv", splits=_LEARNED)
+        views = views_of(clips, "validation", 0, Data(), best.asked["seed"])
         network_of(best)  # what cannot be is said before the work
         detector = _calibrated(best, folder, cache, budget)
-        return export_graph(best, clips, detector.clip_threshold(budget), out, graph)
+        return export_graph(best, views, detector.clip_threshold(budget), out, graph)
 
 
 def _calibrated(best: Best, folder: Path, cache: Path, budget: str) -> Detector:
@@ -73,9 +76,9 @@ def _calibrated(best: Best, folder: Path, cache: Path, budget: str) -> Detector:
         budget=budget,
         seed=asked["seed"],
     )
-    clips = clips_of(folder / "manifest.csv")
+    clips = clips_of(folder / "manifest.csv", splits=_LEARNED)
     usual = {}
-    for split in ("train", "validation"):
+    for split in _LEARNED:
         views = views_of(clips, split, 0, Data(), asked["seed"])
         rows = embed_views(views, best.backbone, EmbeddingCache(cache), workers=asked["data"]["workers"])
         usual[split] = [

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,16 @@ def views_of(clips: Sequence[ManifestClip], split: str, wanted: int, data: Data,
     ]
 
 
-def clips_of(manifest: Path) -> list[ManifestClip]:
-    """The clips of a manifest. Raises DatasetError: none to train or to validate with, or a video that is gone."""
+def clips_of(manifest: Path, *, splits: Collection[str] | None = None) -> list[ManifestClip]:
+    """The clips of a manifest. splits: those whose videos have to be there, all by default. Raises DatasetError: none
+    to train or to validate with, or a video that is gone.
+    """
     clips = read_manifest(manifest)
     for split, verb, fewest in (("train", "train", 2), ("validation", "validate", 1)):
         if (count := sum(clip.split == split for clip in clips)) < fewest:
             raise DatasetError(f"{manifest} has {count} clips to {verb} with, {fewest} are needed")
-    if gone := [clip.path for clip in clips if not os.path.exists(clip.path)]:
+    needed = [clip.path for clip in clips if splits is None or clip.split in splits]
+    if gone := [path for path in needed if not os.path.exists(path)]:
         others = f" (and {len(gone) - 1} more)" if gone[1:] else ""
         raise DatasetError(f"{manifest}: {gone[0]}{others} is not there: prepare the data set again")
     return clips

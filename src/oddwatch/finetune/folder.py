@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ COLUMNS = (
     "latent_usage",
     "seconds",
 )
+_FEW = 4  # entries of a list that a line can show
 _MAY_CHANGE = {"epochs", "trainer.patience", "trainer.accelerator", "trainer.devices", "data.workers"}
 
 
@@ -67,10 +69,9 @@ class RunFolder:
             if there is None:
                 raise RunError(f"{self.folder} holds no run to resume: leave out --resume to start one")
             if other := _differences(there["asked"], asked):
-                name, before, now = other[0]
                 raise RunError(
-                    f"{self.folder} holds a run with {name} {before!r}, now it is {now!r}: resume it with what it "
-                    "began with, or choose another --out"
+                    f"{self.folder} holds a run with {_said(*other[0])}: resume it with what it began with, or choose "
+                    "another --out"
                 )
         elif there is not None:
             raise RunError(f"{self.folder} holds a run already: go on with --resume, or choose another --out")
@@ -116,6 +117,14 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.folder / METRICS, text.getvalue())
+
+
+def _said(name: str, before: Any, now: Any) -> str:
+    """What differs, of long lists the first of it."""
+    if isinstance(before, list) and isinstance(now, list) and max(len(before), len(now)) > _FEW:
+        first = next((a or b for a, b in zip_longest(before, now) if a != b), None)
+        return f"another {name}, of {len(before)} entries, now {len(now)}; the first that differs is {first!r}"
+    return f"{name} {before!r}, now it is {now!r}"
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer  # noqa: E402
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint  # noqa: E402
 from lightning.pytorch.loggers import Logger  # noqa: E402
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
+from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: E402
 
 Progress = Callable[[str, float, float | None], None]
 
@@ -68,6 +69,8 @@ def fit(
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(learner, train, validation, ckpt_path=start, weights_only=True)
+    except SIGTERMException:  # of which Lightning makes exit code 0
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as error:
         # Lightning answers Ctrl-C with exit code 1, and has it ignored from then on.
         if not isinstance(error.__context__, KeyboardInterrupt):

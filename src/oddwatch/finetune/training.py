@@ -207,6 +207,8 @@ def _build(recipe: Recipe) -> Backbone:
     if not issubclass(backbone_class(recipe.backbone), ClipBackbone):
         if recipe.data.clips_per_class or recipe.data.validation_clips_per_class:
             raise UsageError(f"backbone {recipe.backbone} sees whole videos: set data.clips_per_class to 0")
+        if recipe.options.get("weights") is not None and backbone_class(recipe.backbone).record.weights is None:
+            raise UsageError(f"backbone {recipe.backbone} has no weights: set backbone.weights to null")
         return build_backbone(recipe.backbone, **recipe.options)
     if backbone_class(recipe.backbone).record.vector_columns:
         raise UsageError(f"{recipe.backbone} gives no embeddings: learn from it with oddwatch learn --scorer convlstm")

@@ -259,6 +259,8 @@ def unit_square(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_xlim(-0.015, 1.015)
     axes.set_ylim(-0.015, 1.015)
     axes.set_aspect("equal")
+    if figure := axes.get_figure(root=True):
+        figure.set_layout_engine("compressed")  # the constrained one cuts off the labels of a square
     axes.set_xlabel(x_label, fontsize=8.5, color=GROUND)
     axes.set_ylabel(y_label, fontsize=8.5, color=GROUND)
     axes.grid(color=GRID, linewidth=0.7)
