@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from oddwatch.backbones.motion.light import alike, gains, gains_along, in_light
 from oddwatch.backbones.motion.steady import moved, offset
+from oddwatch.backbones.motion.windows import CELL_PX
 from oddwatch.types import Image
 
 Map = NDArray[np.float32]
@@ -42,7 +43,6 @@ _LEAVES = 2.0  # a second of absence undoes this many of presence
 _RENEWED = 0.6  # share of the picture: when so much of it is another for so long, the camera or the light is another
 _RENEWED_SECONDS = 10.0
 _CALM_SECONDS = 10.0  # a camera that has not swayed for so long is where it was
-_CELL_PX = 4
 
 
 class Background:
@@ -103,7 +103,7 @@ class Background:
         usual = self._usual if self._usual is not None else self._first if self._samples else now
         seen = np.clip(in_light(usual, _light(usual, now)), 0, 255).astype(np.uint8)
         still = (moving <= _PRESENT).astype(np.uint8)
-        return moved(gray, gray, _CELL_PX * offset(now.astype(np.uint8), seen, still, steps=2))
+        return moved(gray, gray, CELL_PX * offset(now.astype(np.uint8), seen, still, steps=2))
 
     def _measured(
         self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, usual: Map, seconds: float
