@@ -63,14 +63,3 @@ def test_what_falls_has_no_edges() -> None:
     now = snow(seen(), seed=1)
     image = Flow("fine")(now, snow(seen(), seed=2)).image
     assert cv2.absdiff(image, seen()).mean() < 0.25 * cv2.absdiff(now, seen()).mean() + 2
-
-
-@pytest.mark.parametrize("falls", [snow, rain])
-def test_around_who_walks_behind_nothing_moves_either(falls: Callable[..., Image]) -> None:
-    """More than two tiles from them, where the flow of what falls was taken for theirs."""
-    velocity = Flow("fine")(falls(seen(124), seed=1), falls(seen(120), seed=2)).velocity
-    moves = np.hypot(velocity[..., 0], velocity[..., 1]) > 0.2
-    near = np.s_[(TOP - 20) // 2 : (TOP + TALL + 20) // 2, (120 - 20) // 2 : (124 + WIDE + 20) // 2]
-    far = moves.copy()
-    far[near] = False
-    assert far.mean() < 0.08 < 0.2 < moves[near].mean()

@@ -33,7 +33,6 @@ _EVERYWHERE = 3  # grey levels of the quartile from which there is noise everywh
 _CLEAR = 2  # levels: a tile that changed by so many times the noise stands for itself
 _MOST_NOISE = 30  # grey levels: where half of the picture is taken up by people, they are not noise
 _MARGIN = (5, 5)  # tiles around a changed one: patches and pyramids look beyond it
-_COUNTED = (3, 3)  # tiles around a changed one whose flow counts where there is noise
 _LEAST_PX = 96  # side of a piece: smaller ones have too few levels in their pyramid to follow anything quick
 _CALL_PX = 2000  # what a call costs in pixels
 _WHOLE = 0.8  # share of the picture from which pieces gain nothing
@@ -41,7 +40,6 @@ _SHAKEN = 0.5  # share of changed tiles from which the picture may move as a who
 _SHIFTED_PX = 0.5  # and does, unless all of this is noise
 _LITTLE = 1 / 3  # of a tile's change: the edge of a shadow leaves a quarter, who walks more than half
 _OFTEN = 0.5  # of the picture near something that changed: flakes may be few in number
-_REMAIN = 1.3  # times the noise: what is left of drops and flakes lies far above what most tiles do
 _SPECKS = 0.6  # of what changed: when less is left without specks, they are what there is in the air
 _EVEN = (5, 5)
 
@@ -102,8 +100,7 @@ class Flow:
                 after = _look(*clear, light, alone=False)
                 if after.changed < _SPECKS * seen.changed:
                     (now, before), seen = clear, after
-        near, noisy, shaken = seen.near, seen.level > _CHANGED or now is not plain[0], seen.shaken
-        counted = near if not noisy else _around(seen.marked, _COUNTED)
+        near, noisy, shaken = seen.near, seen.level > _CHANGED, seen.shaken
         if not (shaken or near.any()):
             return Field(np.zeros((now.shape[0] // 2, now.shape[1] // 2, 2), np.float32), now, 0.0, swayed)
         pieces = _pieces(near, now.shape[1], now.shape[0])
@@ -117,7 +114,7 @@ class Flow:
         if shaken:
             velocity -= _shift(velocity)
         else:  # noise has a flow, too, and leaps
-            outside = ~_enlarged(counted, velocity)
+            outside = ~_enlarged(near, velocity)
             for channel in range(2):  # ten times as fast as indexing pairs with a mask
                 np.copyto(velocity[..., channel], 0, where=outside)
         return Field(velocity, now, 1.0 if whole else area, swayed)
@@ -141,11 +138,10 @@ class Flow:
 
 class _Look(NamedTuple):
     """What changed between two frames. near: (H / 8, W / 8), 1 for a changed tile or one beside it and 0 for another.
-    marked: the changed ones. level: see `_level`. changed: share of all tiles, noise or not.
+    level: see `_level`. changed: share of all tiles, noise or not.
     """
 
     near: NDArray[np.uint8]
-    marked: NDArray[np.uint8]
     level: float
     changed: float
 
@@ -164,14 +160,11 @@ def _look(now: Image, before: Image, light: Mask | None = None, *, alone: bool =
         left = _change(now, relit(before, now))
         left = np.where(left < _LITTLE * change, 0, np.minimum(left, change)).astype(np.uint8)
         change, may = np.where(light, left, change), may & ~light
-    level = _level(change) * (1 if alone else _REMAIN)
-    marked = _marked(change, level, may & (level <= _CHANGED))
-    return _Look(_around(marked, _MARGIN), marked, level, float((change > _CHANGED).mean()))
-
-
-def _around(marked: NDArray[np.uint8], tiles: tuple[int, int]) -> NDArray[np.uint8]:
-    """Marked tiles and those around them."""
-    return np.asarray(cv2.dilate(marked, np.ones(tiles, np.uint8)), np.uint8)
+    level = _level(change)
+    near = np.asarray(
+        cv2.dilate(_marked(change, level, may & (level <= _CHANGED)), np.ones(_MARGIN, np.uint8)), np.uint8
+    )
+    return _Look(near, level, float((change > _CHANGED).mean()))
 
 
 def _change(now: Image, before: Image) -> NDArray[np.uint8]:
