@@ -5,7 +5,7 @@
 
 Each seed is a place under one condition, in turn: learn it from usual video under that condition, watch an unseen video
 with one event of every kind, and unseen usual video. All defaults but the budget; the threshold comes from the usual
-video alone. Seeds below 200 are for development; what is reported comes from 308 to 318, by which no setting was chosen.
+video alone. Seeds below 200 are for development; what is reported comes from 308 to 318, which chose no setting.
 
 A finished seed is a line of --out. The same command leaves out what is there, also after Ctrl-C; with all seeds there
 it only prints the tables.
