@@ -366,7 +366,9 @@ def test_a_detector_with_a_clip_backbone(tmp_path: Path) -> None:
     detector.save(tmp_path / "d")
     again = Detector.load(tmp_path / "d")
     np.testing.assert_array_equal(again.score(odd).scores, track.scores)
-    level = float(np.median(track.scores))
+    ranked = np.sort(track.scores)
+    widest = int(np.diff(ranked[4:-4]).argmax()) + 4  # no score lies on the level, whatever a processor rounds
+    level = float(ranked[widest : widest + 2].mean())
     drawn = annotate(again, odd, tmp_path / "drawn.mp4", threshold=level)
     found = again.events(track, threshold=level)
     assert [(e.start_seconds, e.end_seconds) for e in drawn] == [(e.start_seconds, e.end_seconds) for e in found]
