@@ -322,10 +322,9 @@ class StoredEmbeddings:
         rng = np.random.default_rng(seed)
         total = int((self.row_bounds[items, 1] - self.row_bounds[items, 0]).sum())
         if run and total > most:
-            begins = np.arange(0, len(items), run)
-            drawn = np.sort(rng.choice(begins, max(len(begins) * most // total, 1), replace=False))
-            items = items[(drawn[:, None] + np.arange(run)).reshape(-1).clip(max=len(items) - 1)]
-            items = np.unique(items)
+            run_of = np.arange(len(items)) // run
+            runs = int(run_of[-1]) + 1
+            items = items[np.isin(run_of, rng.choice(runs, max(runs * most // total, 1), replace=False))]
         begins = self.row_bounds[items, 0]
         counts = self.row_bounds[items, 1] - begins
         total = int(counts.sum())
