@@ -485,10 +485,13 @@ def test_the_course_outlasts_a_step_to_the_side() -> None:
 def test_a_crowd_is_many_with_edges_and_not_their_shadows() -> None:
     moving = np.full((60, 80), 0.5, np.float32)
     edges = np.zeros((4, 60, 80), np.float32)
+    gray = np.full((240, 320), 150, np.uint8)
     edges[:, 28:32, 38:42] = 0.2
-    one = crowd(edges, moving, 7)
+    one = crowd(edges, moving, gray, 7)
     edges[:, 20:40, 30:50] = 0.2
-    many = crowd(edges, moving, 7)
+    many = crowd(edges, moving, gray, 7)
     assert many[30, 40] > 2 * one[30, 40] > 0
-    assert crowd(np.zeros_like(edges), moving, 7).max() == 0
-    assert crowd(edges, np.zeros_like(moving), 7).max() == 0
+    assert crowd(np.zeros_like(edges), moving, gray, 7).max() == 0
+    assert crowd(edges, np.zeros_like(moving), gray, 7).max() == 0
+    under_a_cloud = crowd(edges / 2, moving, gray // 2, 7)
+    assert under_a_cloud[30, 40] == pytest.approx(many[30, 40], rel=0.05)

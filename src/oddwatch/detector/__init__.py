@@ -223,6 +223,7 @@ class Detector:
             raise NotEnoughVideoError("the usual video is too short to learn from: give at least a few seconds")
         make = maker(stored, self._build_scorer, self.on, seed=self.seed, times=self.folds + 1, progress=progress)
         fitted = make(np.arange(len(stored)))
+        fitted.survey(stored)
         calibration = clip_calibration = threshold = None
         clip_seconds = 0.0
         if calibrate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -113,6 +113,21 @@ class FittedScorer:
         groups = np.stack([videos, stored.times[of, 1]], axis=1)
         self.scorer.fit(x, labels=[stored.videos[v].label for v in videos], groups=groups)
         return self
+
+    def survey(self, stored: StoredEmbeddings) -> None:
+        """Show the scorer all embeddings of which `fit` took a sample."""
+        if self.on != "grid":
+            return
+
+        def usual() -> Iterator[tuple[NDArray[np.float32], FloatArray]]:
+            for video, one in enumerate(stored.videos):
+                for first in range(one.first, one.last, _CHUNK):
+                    last = min(first + _CHUNK, one.last)
+                    rows, held = self._grid.held_rows(stored.grids(first, last))
+                    seconds = stored.times[first:last, 1][np.nonzero(held)[0]]
+                    yield rows, np.stack([np.full(len(seconds), float(video)), seconds], axis=1)
+
+        self.scorer.survey(usual())
 
     def maps(self, grids: FloatArray) -> NDArray[np.float32]:
         """(N, Gh, Gw) anomaly maps of grids (N, Gh, Gw, d)."""

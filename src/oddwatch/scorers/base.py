@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -56,6 +56,18 @@ class Scorer(ABC):
     @abstractmethod
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """What was learned, as arrays and JSON."""
+
+    def survey(self, usual: Iterable[tuple[Rows, FloatArray]]) -> None:  # noqa: B027 - most know all from the sample
+        """After `fit`, for scorers that ask how far usual video goes, of which a sample shows too little.
+
+        usual: all of its rows (n, d) in order of time, whole moments at a time, and their groups (n, 2) as in `fit`.
+        """
+
+    def located(self, maps: Rows, grid: FloatArray) -> Rows:
+        """Anomaly maps (N, Gh, Gw) with what windows say put where in them it is, for scorers that know: each with the
+        same maximum. grid: (N, Gh, Gw, d) that they are the scores of.
+        """
+        return maps
 
     def scale_as(self, whole: Self) -> None:  # noqa: B027 - most have nothing to take
         """Put scores in the units of a scorer that was fitted on more of the same video: what a part of it scores by

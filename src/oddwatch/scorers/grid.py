@@ -31,9 +31,16 @@ class GridScorer:
         rows[:, -1] = (cells % width + 0.5 - width / 2) / height
         return rows
 
+    @staticmethod
+    def held_rows(grid: FloatArray) -> tuple[Rows, NDArray[np.bool_]]:
+        """Rows of the cells that hold something, in order, and (N, Gh x Gw) which these are."""
+        flat = grid.reshape(len(grid), -1, grid.shape[-1])
+        held = np.asarray(flat.any(axis=-1), np.bool_)
+        return GridScorer.rows(flat[held], np.nonzero(held)[1], (grid.shape[1], grid.shape[2])), held
+
     def maps(self, grid: FloatArray) -> Rows:
-        """(N, Gh, Gw) float32 anomaly maps."""
-        return self._scored(grid)[0]
+        """(N, Gh, Gw) float32 anomaly maps, as the scorer locates them."""
+        return self.scorer.located(self._scored(grid)[0], grid)
 
     def explained(self, grid: FloatArray, least: float = 0.0) -> tuple[Rows, tuple[Reason | None, ...] | None]:
         """The maps, and for each why its highest cell is high: None for a map of zeros and one that is nowhere as high
@@ -43,23 +50,22 @@ class GridScorer:
         reasons: list[Reason | None] = [None] * len(maps)
         highest = maps.reshape(len(maps), -1).max(axis=1)
         high = np.flatnonzero((highest > 0) & (highest >= least))
+        located = self.scorer.located(maps, grid)
         if explain and len(high):
             peaks = maps.reshape(len(maps), -1).argmax(axis=1)
             row_of = np.cumsum(held).reshape(held.shape) - 1
             found = explain(row_of[high, peaks[high]])
             if found is None:
-                return maps, None
+                return located, None
             for index, reason in zip(high, found, strict=True):
                 reasons[index] = reason
-        return maps, tuple(reasons)
+        return located, tuple(reasons)
 
     def _scored(self, grid: FloatArray) -> tuple[Rows, NDArray[np.bool_], Explain | None]:
         """The maps, (N, Gh x Gw) which cells hold something, and what explains them by number; None for none."""
-        flat = grid.reshape(len(grid), -1, grid.shape[-1])
-        held = np.asarray(flat.any(axis=-1), np.bool_)
+        rows, held = self.held_rows(grid)
         maps: Rows = np.zeros(held.shape, dtype=np.float32)
         explain: Explain | None = None
-        if held.any():
-            rows = self.rows(flat[held], np.nonzero(held)[1], (grid.shape[1], grid.shape[2]))
+        if len(rows):
             maps[held], explain = self.scorer.score_and_explain(rows)
         return maps.reshape(grid.shape[:3]), held, explain

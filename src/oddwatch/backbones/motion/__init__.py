@@ -91,11 +91,11 @@ class MotionOptions:
 class MotionBackbone(Backbone):
     """See the module.
 
-    grid: (N, Gh, Gw, 17): speed and velocity to the right and down in frame heights per second, share of moving pixels,
+    grid: (N, Gh, Gw, 18): speed and velocity to the right and down in frame heights per second, share of moving pixels,
     the square root of the mean strength of moving edges in 4 orientations (the root evens out heavy tails, as in
     RootSIFT, Arandjelovic and Zisserman, CVPR 2012), height and width of the moving blob in frame heights, the course
-    to the right and down (velocity of what moves, over a longer mean), how much goes on around, and the four of
-    `background`. A window with nothing of it is all 0. vector: (N, 50): mean and largest of each of these over the
+    to the right and down (velocity of what moves, over a longer mean), how much goes on around, and the five of
+    `background`. A window with nothing of it is all 0. vector: (N, 52): mean and largest of each of these over the
     frame, and the moving share in a layout of 4 by 4.
     """
 
@@ -107,7 +107,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 11
+    version = 12
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -146,7 +146,7 @@ class _Pair:
 @dataclass
 class _Moment:
     """What is known of one pair. values: (10, h, w) not yet carried, of which the first three are in frame heights per
-    second. velocity: cells per `elapsed`. lasting: (7, h, w) what is not carried any more. forward: `values` carried,
+    second. velocity: cells per `elapsed`. lasting: (8, h, w) what is not carried any more. forward: `values` carried,
     count: see `Carried`.
     """
 
@@ -262,8 +262,10 @@ class _MotionStream(EmbeddingStream):
         forward = self._carried.step(values, velocity, elapsed)
         heading = self._course.step(forward[:4], velocity, elapsed)
         course = heading[1:3] / (heading[3:] + _LITTLE)
-        around = crowd(forward[_EDGES], forward[MOVING.index("moving")], self._window_cells)
-        background = self._background.update(pair.now.image, windows.moving, elapsed, swayed=swayed)
+        around = crowd(forward[_EDGES], forward[MOVING.index("moving")], pair.now.image, self._window_cells)
+        background = self._background.update(
+            pair.now.image, windows.moving, elapsed, swayed=swayed, relit=pair.light is not None
+        )
         lasting = np.concatenate([course, around[None], background])
         count = self._carried.count
         return _Moment(values, velocity, lasting, pair.since, pair.now.time_seconds, elapsed, forward, count)
@@ -293,7 +295,7 @@ class _MotionStream(EmbeddingStream):
         )
 
     def _grid(self, cells: Sequence[Map]) -> Map:
-        """(Gh, Gw, 17) of as many maps (h, w)."""
+        """(Gh, Gw, 18) of as many maps (h, w)."""
         step = self._o.stride_px // CELL_PX
         offset = step // 2 if min(cells[0].shape) > step // 2 else 0
         sampled = [one[offset::step, offset::step] for one in cells]

@@ -1,11 +1,13 @@
 """What the place looks like when nothing is there: what rests that was not there, what has gone, who stays how long.
 
 The median of the first half minute, then each cell follows its brightness by a bounded step (sigma-delta, after
-Manzanera and Richefeu, 2007), so that what passes by hardly moves it. It is kept in the light of its first moment and
+Manzanera and Richefeu, 2007), so that what passes by hardly moves it. It is kept in the light of that half minute and
 compared in that of the present (`light`), so that a cloud does not leave anything behind.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ Map = NDArray[np.float32]
 
 SETTLE_SECONDS = 30.0
 """Before this, who was there at the start is still part of the background."""
-CHANNELS = ("left", "taken", "dwell", "changed")
+CHANNELS = ("left", "taken", "dwell", "present", "changed")
 
 _CONTRAST = 10.0  # grey levels by which a cell differs from another
 _RECENT_SECONDS = 0.5  # over this time what rests looks the same
@@ -32,6 +34,8 @@ _ALONG = 17  # of these: there light is looked at along the border
 _THING = (3, 3)  # cells: what is left behind is smaller than a person
 _OUTLINE = (7, 7)  # cells: a thing and its edges
 _REST_SECONDS = 3.5  # a shorter halt is part of walking past, and the edges of most shadows have gone on by then
+_RELIT_SECONDS = 6.0  # what the shadow of a cloud leaves, where it falls otherwise than around, mostly lasts less
+_OFTEN, _LATELY_SECONDS = 0.25, 20.0  # a share of the time lately: with clouds it is most of it, else next to none
 _RESTLESS = 1.0  # moments of rest that one in which it looks another way undoes: drops fall before a bag, too
 _NEAR_THING = (5, 5)  # cells
 _APART = 0.4  # of what is another there rests: of the shadows of those who walk by in a row a quarter may
@@ -55,30 +59,31 @@ class Background:
         self._seconds = 0.0
         self._another = 0.0
         self._calm = np.inf  # seconds since the camera swayed
+        self._relit = 0.0  # share of the time in which the light changed
 
-    def update(self, gray: Image, moving: Map, seconds: float, *, swayed: bool = False) -> Map:
-        """(4, h, w) `CHANNELS`.
+    def update(self, gray: Image, moving: Map, seconds: float, *, swayed: bool = False, relit: bool = False) -> Map:
+        """(5, h, w) `CHANNELS`.
 
         left, taken: share of a bag's size around the cell in which something rests that was not there, or is gone that
         was. dwell: log(1 + seconds for which somebody has been in the window, less twice those in which nobody was).
-        changed: share of the picture that is another. gray: (H, W). moving: (h, w) share of each cell. seconds: since
-        the last call. swayed: the camera has moved a little since.
+        present: share of a bag's size around the cell that moves or is another. changed: share of the picture that is
+        another. gray: (H, W). moving: (h, w) share of each cell. seconds: since the last call. swayed: the camera has
+        moved a little since. relit: the light has changed over a wide area.
         """
         seconds = min(max(seconds, 0.0), 1.0)
         self._seconds += seconds
         self._calm = 0.0 if swayed else self._calm + seconds
+        self._relit += min(seconds / _LATELY_SECONDS, 1.0) * (relit - self._relit)
         now = _cells(gray, moving.shape)
         if self._calm < _CALM_SECONDS:
             now = _cells(self._in_place(gray, now, moving), moving.shape)
         if self._usual is None:
             self._rested, self._dwelt = np.zeros_like(now), np.zeros_like(now)
-            if not self._samples:
-                self._first = now
             if self._seconds >= len(self._samples) * _SAMPLE_SECONDS:
-                self._samples.append(in_light(now, np.reciprocal(_light(self._first, now))))
+                self._samples.append(now)
             if self._seconds < SETTLE_SECONDS:
-                return self._measured(moving > _PRESENT, np.zeros_like(moving, bool), now, now, seconds)
-            self._usual = np.median(self._samples, axis=0).astype(np.float32)
+                return self._measured(moving, np.zeros_like(moving, bool), now, now, seconds)
+            self._usual = _usual_of(self._samples)
             self._samples.clear()
             self._recent = self._usual
         light = _light(self._usual, now)
@@ -96,23 +101,26 @@ class Background:
         self._another = self._another + seconds if other.mean() > _RENEWED else 0.0
         if self._another > _RENEWED_SECONDS:
             self._usual, self._recent, self._another = now, now, 0.0
-        return self._measured(other | (moving > _PRESENT), other, now, usual, seconds)
+        return self._measured(moving, other, now, usual, seconds)
 
     def _in_place(self, gray: Image, now: Map, moving: Map) -> Image:
         """What the camera would see from where it first looked."""
-        usual = self._usual if self._usual is not None else self._first if self._samples else now
+        usual = self._usual if self._usual is not None else self._samples[0] if self._samples else now
         seen = np.clip(in_light(usual, _light(usual, now)), 0, 255).astype(np.uint8)
         still = (moving <= _PRESENT).astype(np.uint8)
         return moved(gray, gray, CELL_PX * offset(now.astype(np.uint8), seen, still, steps=2))
 
-    def _measured(
-        self, there: NDArray[np.bool_], other: NDArray[np.bool_], now: Map, usual: Map, seconds: float
-    ) -> Map:
-        present = there.astype(np.float32)
+    def _measured(self, moving: Map, other: NDArray[np.bool_], now: Map, usual: Map, seconds: float) -> Map:
+        present = (other | (moving > _PRESENT)).astype(np.float32)
         share = cv2.blur(present, self._window)
         stays = share > _PRESENT
         self._dwelt = np.maximum(self._dwelt + np.where(stays, seconds, -_LEAVES * seconds), 0).astype(np.float32)
-        rests = cv2.blur(_apart(self._rested >= _REST_SECONDS, other).astype(np.float32), _THING)
+        clouds = self._relit > _OFTEN
+        rested = self._rested >= (_RELIT_SECONDS if clouds else _REST_SECONDS)
+        resting = _apart(rested, other)
+        if clouds:
+            resting &= _inside(resting.shape)
+        rests = cv2.blur(resting.astype(np.float32), _THING)
         taken = np.zeros_like(rests)
         if rests.any():
             dimmed = cv2.blur(now, _OUTLINE) / np.maximum(cv2.blur(usual, _OUTLINE), 1.0)
@@ -120,7 +128,14 @@ class Background:
             taken, rests = np.where(fewer, rests, 0), np.where(fewer, 0, rests)
         dwell = np.log1p(self._dwelt, out=np.zeros_like(rests), where=stays)
         changed = np.full_like(rests, other.mean())
-        return np.stack([rests, taken, dwell, changed]).astype(np.float32)
+        return np.stack([rests, taken, dwell, cv2.blur(present, _THING), changed]).astype(np.float32)
+
+
+def _usual_of(samples: Sequence[Map]) -> Map:
+    """Their median, each in the light of their plain median: in no single one is nobody's shadow anywhere."""
+    plain = np.median(samples, axis=0).astype(np.float32)
+    alike_lit = [in_light(sample, np.reciprocal(_light(plain, sample))) for sample in samples]
+    return np.asarray(np.median(alike_lit, axis=0), np.float32)
 
 
 def _cells(gray: Image, shape: tuple[int, ...]) -> Map:
@@ -137,6 +152,14 @@ def _light(usual: Map, now: Map) -> Map:
             found[border] = gains_along(a[border], b[border], _ALONG)
     wide = cv2.resize(found, (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(wide, np.float32)
+
+
+def _inside(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where the light around is known in all directions."""
+    inside = np.zeros(shape, np.bool_)
+    far = _BORDER * _TILE
+    inside[far:-far, far:-far] = True
+    return inside
 
 
 def _apart(rested: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.bool_]:

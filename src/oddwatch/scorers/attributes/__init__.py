@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from oddwatch.scorers.attributes.appearance import Appearance
 from oddwatch.scorers.attributes.base import COLUMNS, Attribute, Sums, Usual
@@ -33,6 +36,10 @@ _PARTS = 4  # contiguous parts of the usual video, each measured against the oth
 _BLOCKS = 20  # contiguous blocks of it, whose highest values say what is extreme
 _SPREADS = 3.5  # of those highest values above their mean
 _WEIGHT = 10.0  # of what the others exceed 1 by
+_WINDOW = np.ones((3, 3), np.uint8)  # cells
+_BODY = 0.7  # cells, standard deviation
+_EDGES = slice(COLUMNS.index("edges_0"), COLUMNS.index("edges_135") + 1)
+_LEAST = 1e-3  # weight where nothing is to be seen
 _WAYS = {Speed.name, Velocity.name, Direction.name}
 
 
@@ -53,7 +60,7 @@ class AttributesScorer(Scorer):
     paper = "in the spirit of Singh et al., EVAL: Explainable Video Anomaly Localization, CVPR 2023"
     columns: ClassVar[tuple[str, ...]] = COLUMNS
     run_of_moments = 10
-    max_rows = 400_000
+    max_rows = 1_000_000
 
     def __init__(self, *, only: Sequence[str] = ()) -> None:
         if unknown := set(only) - set(ATTRIBUTES):
@@ -61,6 +68,7 @@ class AttributesScorer(Scorer):
         self.options: dict[str, Any] = {"only": list(only)}
         self._used = [attribute for attribute in ALL if not only or attribute.name in only]
         self._sums: list[Sums] | None = None
+        self._parts: _Parts | None = None
         self._extremes: Rows
         self._levels: Rows
 
@@ -77,14 +85,42 @@ class AttributesScorer(Scorer):
         total = sums[0]
         for more in sums[1:]:
             total = _added(total, more)
+        others = [self._usual_of(_added(total, own, -1)) for own in sums]
         self._extremes = np.concatenate(
             [
-                highest(_measured(self._usual_of(_added(total, own, -1)), part), when, _BLOCKS // _PARTS)
-                for part, own, when in zip(parts, sums, times, strict=True)
+                highest(_measured(usual, part), when, _BLOCKS // _PARTS)
+                for usual, part, when in zip(others, parts, times, strict=True)
             ]
+        )
+        self._parts = (
+            None if moments is None else _Parts(np.stack([when[0] for when in times if when is not None]), others)
         )
         self._take(total)
         return self
+
+    def survey(self, usual: Iterable[tuple[Rows, FloatArray]]) -> None:
+        """The alarm levels from all moments of usual video, each measured against the parts it does not belong to: what
+        is rare in it is hardly in a sample, but would raise the threshold above what the levels allow.
+        """
+        if self._parts is None:
+            return
+        found: list[tuple[Rows, FloatArray, NDArray[np.intp]]] = []
+        for rows, groups in usual:
+            if not len(rows):
+                continue
+            begins = np.flatnonzero(np.r_[True, (np.diff(groups, axis=0) != 0).any(axis=1)])
+            part = self._parts.of(groups)
+            measured = np.empty((len(rows), len(self._used)), np.float32)
+            for number in np.unique(part):
+                measured[part == number] = _measured(self._parts.others[number], rows[part == number])
+            found.append((np.maximum.reduceat(measured, begins), groups[begins], part[begins]))
+        if found:
+            most, moments, parts = (np.concatenate(one) for one in zip(*found, strict=True))
+            self._extremes = np.concatenate(
+                [highest(most[parts == n], moments[parts == n], _BLOCKS // _PARTS) for n in np.unique(parts)]
+            )
+            self._take(self._known())
+        self._parts = None
 
     def update(self, x: FloatArray, *, groups: FloatArray | None = None) -> Self:
         """Learn more usual rows, in order of time. groups: as in `fit`. What is usual is then what a fit on all rows
@@ -126,6 +162,20 @@ class AttributesScorer(Scorer):
         found = self.attributes(x)
         scores = np.asarray(_parts(found).sum(axis=1), dtype=np.float64)
         return scores, lambda at: self._explained(np.asarray(x[at], np.float32), found[at])
+
+    def located(self, maps: Rows, grid: FloatArray) -> Rows:
+        """What a window says lies where in it somebody is: beside who walks where nobody does it says more than on him.
+        Bodies have edges inside, which their shadows have not. What rests or is gone is known where it is.
+        """
+        edges = np.square(grid[..., _EDGES]).sum(axis=-1)
+        present, left, taken = (grid[..., COLUMNS.index(name)] for name in ("present", "left", "taken"))
+        found = np.zeros_like(maps)
+        for one, into, seen, edge, rests in zip(maps, found, present, edges, np.maximum(left, taken), strict=True):
+            near = cv2.GaussianBlur(seen, (0, 0), _BODY)
+            weight = np.asarray(near * (edge + _LEAST) + rests + _LEAST, np.float32)
+            share = np.asarray(one / cv2.dilate(weight, _WINDOW), np.float32)
+            into[:] = cv2.dilate(share, _WINDOW) * weight
+        return found
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         if self._sums is None:
@@ -173,6 +223,22 @@ class AttributesScorer(Scorer):
 
     def _usual_of(self, sums: Sequence[Sums]) -> list[Usual]:
         return [attribute.usual(own) for attribute, own in zip(self._used, sums, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of the sample. begins: (p, 2) source and seconds of the first row of each. others: what the rest of the
+    sample says is usual.
+    """
+
+    begins: FloatArray
+    others: list[list[Usual]]
+
+    def of(self, groups: FloatArray) -> NDArray[np.intp]:
+        """(n,) which of them rows (n, 2) are in."""
+        source, seconds = groups.T
+        after = [(source > s) | ((source == s) & (seconds >= t)) for s, t in self.begins[1:]]
+        return np.asarray(np.sum(after, axis=0) if after else np.zeros(len(groups)), np.intp)
 
 
 def _added(one: Sequence[Sums], other: Sequence[Sums], sign: int = 1) -> list[Sums]:

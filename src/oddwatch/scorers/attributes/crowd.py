@@ -10,7 +10,8 @@ class Crowd(Above):
 
     name = "crowd"
     floor = 4.0
-    least_spread = 0.01  # square root of the strength of moving edges
+    power = 3  # of the square root: few people differ much among each other, many are many times as much
+    least_spread = 1e-5
 
     @staticmethod
     def sentence(now: float, usually: float) -> str:
