@@ -6,6 +6,7 @@ What all scorers share is in test_scorers.py.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -148,6 +149,40 @@ def test_a_surprise_in_the_usual_video_is_none_in_the_units_of_all_of_it(usual: 
     assert rest.score(surprise).max() < before / 2
     with pytest.raises(ValueError, match="before fit"):
         rest.scale_as(AttributesScorer())
+
+
+def test_the_levels_are_of_all_usual_video_where_a_sample_misses_what_is_rare(usual: Rows) -> None:
+    groups = np.stack([np.zeros(len(usual)), np.arange(len(usual)) // 4 / 10], axis=1)
+    seldom = usual.copy()
+    seldom[2000:2040, COLUMNS.index("left")] = 0.5
+    few = np.flatnonzero((np.arange(len(usual)) // 40) % 3 == 0)
+    assert not seldom[few, COLUMNS.index("left")].any()
+
+    def chunks() -> Iterator[tuple[Rows, FloatArray]]:
+        for first in range(0, len(usual), 400):
+            yield seldom[first : first + 400], groups[first : first + 400]
+
+    row, left = changed(left=0.5), ATTRIBUTES.index("left")
+    scorer = AttributesScorer().fit(seldom[few], groups=groups[few])
+    before = scorer.attributes(row)[0, left]
+    scorer.survey(chunks())
+    assert scorer.attributes(row)[0, left] < 0.9 * before
+    all_of_it = AttributesScorer().fit(seldom, groups=groups)
+    expected = all_of_it.attributes(usual[:100])
+    all_of_it.survey(chunks())
+    np.testing.assert_allclose(all_of_it.attributes(usual[:100]), expected, rtol=1e-6)
+
+
+def test_a_map_is_highest_where_somebody_is_and_as_high_as_it_was(fitted: AttributesScorer) -> None:
+    grid = np.zeros((1, 8, 10, len(COLUMNS) - 2), np.float32)
+    grid[0, 3, 4, COLUMNS.index("present")] = 1.0
+    grid[0, 2:5, 3:6, COLUMNS.index("edges_0")] = 0.3
+    maps = np.zeros((1, 8, 10), np.float32)
+    maps[0, 2:5, 3:6], maps[0, 2, 5], maps[0, 7, 9] = 1.0, 3.0, 0.5
+    found = fitted.located(maps, grid)
+    assert found.argmax() == 3 * 10 + 4
+    assert found.max() == pytest.approx(3.0)
+    assert found[0, 7, 9] == pytest.approx(0.5)
 
 
 def test_only_some_attributes(usual: Rows) -> None:

@@ -168,6 +168,28 @@ def test_another_light_leaves_nothing_behind_and_hides_nothing(light: Light | fl
     assert found[CHANNELS.index("left")][(TOP + SIDE // 2) // 4, 187 // 4] > 0.5
 
 
+def test_somebodys_shadow_in_the_first_moment_is_no_part_of_the_place() -> None:
+    """Nothing rests there when it has gone."""
+    still = np.zeros((HEIGHT // 4, WIDTH // 4), np.float32)
+    background, plain = Background(7), 130 + (GROUND - 130) / 5
+    dark = plain.copy()
+    dark[100:150, 300:] *= 0.6
+    for i in range(int((SETTLE_SECONDS + 10) * FPS)):
+        found = background.update((dark if i < 20 else plain).astype(np.uint8), still, 1 / FPS)
+        assert not found[: CHANNELS.index("taken") + 1].any()
+
+
+@pytest.mark.parametrize(("seconds", "clouds", "rests"), [(5, False, True), (5, True, False), (7, True, True)])
+def test_under_clouds_things_rest_longer(seconds: float, clouds: bool, rests: bool) -> None:
+    still = np.zeros((HEIGHT // 4, WIDTH // 4), np.float32)
+    background = Background(7)
+    for _ in range(int(SETTLE_SECONDS * FPS) + 10):
+        background.update(seen(), still, 1 / FPS, relit=clouds)
+    for _ in range(int(seconds * FPS)):
+        found = background.update(seen(left=180), still, 1 / FPS, relit=clouds)
+    assert found[CHANNELS.index("left")].any() == rests
+
+
 @pytest.mark.parametrize("upside", [1, -1], ids=["top", "bottom"])
 def test_a_shadow_that_comes_in_at_the_border_leaves_nothing(upside: int) -> None:
     """Further inside, where the light of a border was looked for, it is not yet."""

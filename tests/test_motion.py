@@ -493,5 +493,5 @@ def test_a_crowd_is_many_with_edges_and_not_their_shadows() -> None:
     assert many[30, 40] > 2 * one[30, 40] > 0
     assert crowd(np.zeros_like(edges), moving, gray, 7).max() == 0
     assert crowd(edges, np.zeros_like(moving), gray, 7).max() == 0
-    under_a_cloud = crowd(edges / 2, moving, gray // 2, 7)
+    under_a_cloud = crowd(np.asarray(edges / 2, np.float32), moving, gray // 2, 7)
     assert under_a_cloud[30, 40] == pytest.approx(many[30, 40], rel=0.05)

@@ -224,8 +224,7 @@ class Detector:
         make = maker(stored, self._build_scorer, self.on, seed=self.seed, times=self.folds + 1, progress=progress)
         fitted = make(np.arange(len(stored)))
         fitted.survey(stored)
-        calibration = clip_calibration = threshold = None
-        clip_seconds = 0.0
+        calibration, clip_calibration, threshold, clip_seconds = None, None, None, 0.0
         if calibrate:
             settling = self.grouping.settling_seconds
             held_out = hold_out(stored, make, folds=self.folds, whole=fitted, settling_seconds=settling)
