@@ -320,7 +320,7 @@ def test_show_needs_no_weights(capfd: pytest.CaptureFixture[str], monkeypatch: p
     oddwatch = Runner(capfd)
     ran = oddwatch("backbones", "show", "motion")
     assert (ran.code, ran.err) == (0, "")
-    assert "a vector of 50 values, a grid of 17 values per place" in ran.out
+    assert "a vector of 52 values, a grid of 18 values per place" in ran.out
     assert "tensor" not in ran.out
     for name, tensors, parameters in (
         ("videomae-b", 184, 86_227_200),

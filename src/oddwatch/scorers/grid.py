@@ -47,10 +47,10 @@ class GridScorer:
         as `least`, and altogether from scorers that cannot say.
         """
         maps, held, explain = self._scored(grid)
-        reasons: list[Reason | None] = [None] * len(maps)
-        highest = maps.reshape(len(maps), -1).max(axis=1)
-        high = np.flatnonzero((highest > 0) & (highest >= least))
         located = self.scorer.located(maps, grid)
+        reasons: list[Reason | None] = [None] * len(maps)
+        highest = located.reshape(len(maps), -1).max(axis=1)
+        high = np.flatnonzero((highest > 0) & (highest >= least))
         if explain and len(high):
             peaks = maps.reshape(len(maps), -1).argmax(axis=1)
             row_of = np.cumsum(held).reshape(held.shape) - 1
