@@ -179,14 +179,19 @@ def test_somebodys_shadow_in_the_first_moment_is_no_part_of_the_place() -> None:
         assert not found[: CHANNELS.index("taken") + 1].any()
 
 
-@pytest.mark.parametrize(("seconds", "clouds", "rests"), [(5, False, True), (5, True, False), (7, True, True)])
-def test_under_clouds_things_rest_longer(seconds: float, clouds: bool, rests: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "clouds", "left", "rests"),
+    [(5, False, 180, True), (5, True, 180, False), (7, True, 180, True), (7, False, 2, True), (7, True, 2, False)],
+)
+def test_under_clouds_things_rest_longer_and_not_at_the_border(
+    seconds: float, clouds: bool, left: int, rests: bool
+) -> None:
     still = np.zeros((HEIGHT // 4, WIDTH // 4), np.float32)
     background = Background(7)
     for _ in range(int(SETTLE_SECONDS * FPS) + 10):
         background.update(seen(), still, 1 / FPS, relit=clouds)
     for _ in range(int(seconds * FPS)):
-        found = background.update(seen(left=180), still, 1 / FPS, relit=clouds)
+        found = background.update(seen(left=left), still, 1 / FPS, relit=clouds)
     assert found[CHANNELS.index("left")].any() == rests
 
 
