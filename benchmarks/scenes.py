@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from oddwatch.config.train import parse_value
 from oddwatch.demo import render
 from oddwatch.detector import Detector
 from oddwatch.errors import OddwatchError, UsageError
@@ -65,7 +66,10 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), metavar="NAME")
     parser.add_argument("--scorer", default="auto")
     parser.add_argument("--on", default="auto")
+    parser.add_argument("--option", action="append", type=_option, default=[], metavar="KEY=VALUE")
     a = vars(parser.parse_args())
+    if options := dict(a.pop("option")):
+        a["options"] = options
     out, jobs, seeds = a.pop("out"), a.pop("jobs"), range(a["first_seed"], a.pop("first_seed") + a.pop("seeds"))
     try:
         run(out, seeds, {**a, "kinds": list(a["kinds"])}, jobs)
@@ -74,6 +78,14 @@ def main() -> None:
     except KeyboardInterrupt:
         print("scenes: interrupted; the same command goes on", file=sys.stderr)
         sys.exit(130)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Of the backbone."""
+    key, is_given, value = text.partition("=")
+    if not is_given:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, parse_value(value)
 
 
 def run(out: Path, seeds: Sequence[int], settings: dict[str, Any], jobs: int) -> None:
@@ -118,7 +130,12 @@ def measure(seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     condition = settings["conditions"][seed % len(settings["conditions"])]
     same: dict[str, Any] = {"place_seed": seed, "conditions": CONDITIONS[condition], "with_sign": True}
     plan = plan_events(settings["kinds"], seconds=EVENTS_SECONDS, seed=seed)
-    detector = Detector(scorer=settings["scorer"], on=settings["on"], budget=settings["budget"])
+    detector = Detector(
+        scorer=settings["scorer"],
+        on=settings["on"],
+        budget=settings["budget"],
+        backbone_options=settings.get("options"),
+    )
     with tempfile.TemporaryDirectory() as folder:
         usual, unseen, quiet = (Path(folder) / f"{name}.mp4" for name in ("usual", "unseen", "quiet"))
         render(usual, Scene(seed=1000 + seed, seconds=60 * settings["learn_minutes"], **same))

@@ -16,6 +16,7 @@ from oddwatch.backbones.motion.blobs import blob_sizes
 from oddwatch.backbones.motion.carried import Carried
 from oddwatch.backbones.motion.flow import Flow
 from oddwatch.backbones.motion.light import RecentLight
+from oddwatch.backbones.motion.plate import Plate
 from oddwatch.backbones.motion.windows import CELL_PX, measure
 from oddwatch.embed import BATCH_FRAMES
 from oddwatch.types import Embeddings, Frame, Image
@@ -92,16 +93,18 @@ def _in_stages(frames: Sequence[Frame], options: dict[str, Any], clock: _Clock) 
     o = build_backbone("motion", **options).options()
     flow, carried, course = Flow(o["quality"]), Carried(o["carry"]), Carried(0.1)
     background, light = Background(max(round(o["window_px"] / CELL_PX), 1)), RecentLight()
+    plate = Plate() if o["plate"] else None
     apart = 0.19 if o["quality"] == "fast" else 0.0  # as the stream has it
     shares: list[float] = []
     before: Image | None = None
     since = seconds_before = 0.0
     for frame in frames:
         now, seconds = clock("gray", _gray, frame.image, o["height_px"]), frame.time_seconds
+        shown = None if plate is None else clock("flow", plate.seen, now, seconds)
         if before is not None and (not shares or seconds - since >= apart):
             elapsed = max(seconds - (since if shares else seconds_before), 1e-3)
             changed = clock("light", light.changed, now, before, seconds)
-            found = clock("flow", flow, now, before, changed)
+            found = clock("flow", flow, now, before, changed, shown)
             windows = clock(
                 "windows", measure, found.velocity, found.image, window_px=o["window_px"], moving_px=o["moving_px"]
             )

@@ -28,6 +28,7 @@ from oddwatch.backbones.motion.carried import STEP_SECONDS, Carried, values_of
 from oddwatch.backbones.motion.crowd import crowd
 from oddwatch.backbones.motion.flow import LEVELS, Flow
 from oddwatch.backbones.motion.light import RecentLight
+from oddwatch.backbones.motion.plate import Plate
 from oddwatch.backbones.motion.windows import CELL_PX, Windows, measure
 from oddwatch.backbones.motion.windows import CHANNELS as MOVING
 from oddwatch.types import Embeddings, Frame, Image
@@ -58,8 +59,9 @@ class MotionOptions:
 
     quality: `fine` flow for each pair of frames; `fast`: coarser, for pairs 0.2 s apart; `auto`: fine for as long as
     that takes less than half of the video's time, then fast (the same video may give other embeddings). offline: mean
-    of the motion before AND after each moment, 2 s ahead: not for live video. height_px: higher frames are reduced to
-    this. window_px: side of the averaging window, about a person's height. stride_px: distance of the grid's cells, a
+    of the motion before AND after each moment, 2 s ahead: not for live video. plate: flow of what is not the place,
+    from 5 s on (see `Plate`): not where many videos are hardly longer. height_px: higher frames are reduced to this.
+    window_px: side of the averaging window, about a person's height. stride_px: distance of the grid's cells, a
     multiple of 4. moving_px: flow per frame above which a pixel moves. held_share: a window with a smaller share of
     moving or changed pixels holds nothing. carry: weight of the new frame in the carried mean, for frames 0.1 s apart,
     0..1. spacing_seconds: frames closer than this to the last one used are skipped.
@@ -69,6 +71,7 @@ class MotionOptions:
 
     quality: Quality = "fine"
     offline: bool = False
+    plate: bool = False
     height_px: int = 240
     window_px: int = 28
     stride_px: int = 8
@@ -133,7 +136,7 @@ class _Used:
 @dataclass(frozen=True)
 class _Pair:
     """Two frames that flow is taken between. since: end of the last stretch before it. after_gap: nothing is carried
-    into it. light: where it has changed, see `RecentLight`.
+    into it. light: where it has changed, see `RecentLight`. plate: see `Plate`.
     """
 
     now: _Used
@@ -141,6 +144,7 @@ class _Pair:
     since: float
     after_gap: bool
     light: NDArray[np.bool_] | None
+    plate: Image | None
 
 
 @dataclass
@@ -172,7 +176,7 @@ class _MotionStream(EmbeddingStream):
         self._measured: float | None = None  # end of the last pair
         self._spacings: deque[float] = deque(maxlen=_SPACINGS)
         self._after_gap = True
-        self._light = RecentLight()
+        self._light, self._plate = RecentLight(), Plate() if options.plate else None
         self._carried, self._course = Carried(options.carry), Carried(_COURSE)
         self._window_cells = max(round(options.window_px / CELL_PX), 1)
         self._background = Background(self._window_cells)
@@ -210,6 +214,7 @@ class _MotionStream(EmbeddingStream):
                 continue
             # A frame that nothing will be measured to or from need not be prepared, but it may come to be one.
             self._last = now = _Used(self._working_image(frame.image), seconds)
+            plate = None if self._plate is None else self._plate.seen(now.image, seconds)
             if last is None:
                 continue
             if self._is_gap(seconds - last.time_seconds):
@@ -217,7 +222,7 @@ class _MotionStream(EmbeddingStream):
             elif self._after_gap or self._measured is None or seconds - self._measured >= apart:
                 since = last.time_seconds if self._after_gap or self._measured is None else self._measured
                 light = self._light.changed(now.image, last.image, seconds)
-                pairs.append(_Pair(now, last, since, self._after_gap, light))
+                pairs.append(_Pair(now, last, since, self._after_gap, light, plate))
                 self._measured, self._after_gap = seconds, False
         return pairs
 
@@ -242,7 +247,7 @@ class _MotionStream(EmbeddingStream):
         def some(flow: Flow, share: Sequence[_Pair]) -> list[tuple[Windows, bool]]:
             o, found = self._o, []
             for pair in share:
-                field = flow(pair.now.image, pair.before.image, pair.light)
+                field = flow(pair.now.image, pair.before.image, pair.light, pair.plate)
                 windows = measure(field.velocity, field.image, window_px=o.window_px, moving_px=o.moving_px)
                 found.append((windows, field.swayed))
             return found

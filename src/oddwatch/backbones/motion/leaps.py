@@ -24,6 +24,7 @@ _BLOCK = 5  # px of half size on each side of a tile's middle
 _REACH = 1 / 8  # of the picture's width, half of it up and down
 _CHANGED = 8  # grey levels, mean of a block
 _UNEXPLAINED = 0.5  # of the change is left after the flow
+_AROUND, _BETTER = (11, 11), 0.7  # px of half size, in which less than so much of the change is left
 _FOUND = 0.7  # of what is left is left after the leap
 _NEAR = 3  # tiles, to each side
 _ALIKE_PX = 2  # of half size
@@ -57,6 +58,19 @@ def follow_leaps(velocity: Map, now: Image, before: Image) -> None:
         if np.count_nonzero(alike) >= _AGREE and leaps[alike, 4].mean() >= _AGAIN:
             y, x, right, down, _ = leap
             velocity[y * _TILE : (y + 1) * _TILE, x * _TILE : (x + 1) * _TILE] = 2 * right, 2 * down
+
+
+def explained(velocity: Map, now: Image, before: Image) -> NDArray[np.bool_]:
+    """(H / 2, W / 2) where the flow leaves less of what changed, and comes from within the picture: what appears from
+    behind a tree, over the border or as noise has a flow, too. Arguments: as in `follow_leaps`.
+    """
+    size = velocity.shape[1], velocity.shape[0]
+    now, before = (np.asarray(cv2.resize(i, size, interpolation=cv2.INTER_AREA), np.uint8) for i in (now, before))
+    differences = cv2.absdiff(now, before), _unexplained(velocity, now, before)
+    changed, left = (cv2.blur(one, _AROUND).astype(np.float32) for one in differences)
+    x, y = (place - velocity[..., axis] / 2 for axis, place in enumerate(_places(*now.shape)))
+    known = (x > -1) & (x < now.shape[1]) & (y > -1) & (y < now.shape[0])
+    return np.asarray(known & (left < _BETTER * changed), np.bool_)
 
 
 def _unexplained(velocity: Map, now: Image, before: Image) -> Image:

@@ -50,9 +50,9 @@ class RecentLight:
         """
         while self._past and seconds - self._past[0][0] > _RECENT_SECONDS:
             self._past.popleft()
-        others = [self._last[1] if self._last is not None and self._last[0] is before else _tiles(before)]
+        others = [self._last[1] if self._last is not None and self._last[0] is before else coarse(before)]
         others += [self._past[0][1]] if self._past else []
-        tiles = _tiles(now)
+        tiles = coarse(now)
         self._past.append((seconds, tiles))
         self._last = now, tiles
         size = now.shape[1] // 8, now.shape[0] // 8
@@ -72,7 +72,7 @@ def evened(before: Image, now: Image) -> Image:
 
     now, before: (H, W) uint8.
     """
-    gain = gains(_tiles(before), _tiles(now), _AROUND)
+    gain = gains(coarse(before), coarse(now), _AROUND)
     return _in_light(before, cv2.resize(gain, (now.shape[1], now.shape[0]), interpolation=cv2.INTER_LINEAR))
 
 
@@ -138,7 +138,8 @@ def alike(now: Map, usual: Map) -> Mask:
     return np.asarray((explained > np.maximum(_SAME * of_now, _TEXTURE)) & (of_now - explained < _LEFT_OVER), np.bool_)
 
 
-def _tiles(image: Image) -> Map:
+def coarse(image: Image | Map) -> Map:
+    """Mean brightness of tiles of 16 px of a picture (H, W)."""
     size = image.shape[1] // 8, image.shape[0] // 8  # six times as fast with a whole factor first
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     size = max(image.shape[1] // _COARSE_PX, 1), max(image.shape[0] // _COARSE_PX, 1)
