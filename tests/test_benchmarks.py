@@ -154,3 +154,13 @@ def test_learning_more_takes_no_more_memory_than_it_should(
     assert long[0] == 6 * short[0]
     assert long[2] < min(2 * short[2], 2048)
     assert long[3] < 20
+
+
+@pytest.mark.slow
+def test_more_of_the_speed_is_found_before_a_plate() -> None:
+    plate = load("plate")
+    found = plate.found_speeds(0, "day", ["fast"])["fast"]
+    assert set(found) == set(plate.KINDS)
+    assert all(0 < share < 1.2 for pair in found.values() for share in pair)
+    plain, plated = found["runner"]
+    assert plated > plain
