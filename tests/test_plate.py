@@ -84,7 +84,7 @@ def test_what_is_not_the_place_is_shown_in_any_light() -> None:
 
 def test_a_stream_uses_it_in_whatever_batches_frames_come() -> None:
     ground, step_px = place(), 9
-    images = [with_somebody((step_px * i) % 300, ground) for i in range(90)]
+    images = [with_somebody((step_px * i) % 300, ground) for i in range(70)]
     frames = [Frame(np.repeat(image[:, :, None], 3, axis=2), i / 10, i) for i, image in enumerate(images)]
     speed = {}
     for plate in (False, True):
@@ -95,7 +95,7 @@ def test_a_stream_uses_it_in_whatever_batches_frames_come() -> None:
             parts[size] = Embeddings.concatenate([part for part in pushed if part is not None])
         np.testing.assert_allclose(parts[1].vector, parts[16].vector, rtol=1e-5, atol=1e-6)
         assert parts[16].grid is not None
-        speed[plate] = float(np.median(parts[16].grid[-30:, ..., CHANNELS.index("right")].max(axis=(1, 2))))
+        speed[plate] = float(np.median(parts[16].grid[-15:, ..., CHANNELS.index("right")].max(axis=(1, 2))))
     truth = step_px * 10 / 240  # heights a second
     assert speed[True] > speed[False]
     assert 0.7 * truth < speed[True] < truth
