@@ -150,7 +150,8 @@ def _facts(found: type[Backbone]) -> list[tuple[str, str]]:
         i = found.input
         facts[2] = ("clip", f"{i.frames} frames of {i.size_px} x {i.size_px} px, mean {i.mean}, std {i.std}")
     if weights is None:
-        return [*facts, ("weights", "needs none")]
+        options = ", ".join(f"{key}={value}" for key, value in (_options(found) or {}).items())
+        return [*facts, ("weights", "needs none"), ("options", options)]
     warning = "; NOT for commercial use" if weights.non_commercial else ""
     begins = f"begins with {weights.sha256}" if weights.sha256 else f"not published: {weights.sha256_unknown}"
     return [
@@ -162,12 +163,23 @@ def _facts(found: type[Backbone]) -> list[tuple[str, str]]:
     ]
 
 
+def _options(found: type[Backbone]) -> dict[str, Any] | None:
+    """Those of ours that need no weights, as they are when none is given."""
+    known = found.record.weights is None and found.record.name in BACKBONES
+    return build_backbone(found.record.name).options() if known else None
+
+
 def _backbone_json(found: type[Backbone]) -> dict[str, Any]:
     record = found.record
     keys = ("name", "summary", "vector_size", "grid_size", "channels", "paper")
     weights = None if record.weights is None else asdict(record.weights)
     clip = asdict(found.input) if issubclass(found, ClipBackbone) else None
-    return {**{key: getattr(record, key) for key in keys}, "input": clip, "weights": weights}
+    return {
+        **{key: getattr(record, key) for key in keys},
+        "input": clip,
+        "weights": weights,
+        "options": _options(found),
+    }
 
 
 def scorers(as_json: Json = False) -> None:
