@@ -3,9 +3,9 @@
     python benchmarks/plate.py [--first-seed 0] [--seeds 11]
 
 Each seed is a rendered place under one condition, in turn, with a cyclist, a runner and somebody who walks the wrong
-way. Every second frame in which one of them is wholly in view counts once: the largest velocity to the side of windows
-(of what moves in them) in the columns around the middle of the true box, by that of the true box over 0.6 s. Printed is
-the median of each.
+way. Every second frame in which one of them is wholly in view and the plate is known counts once: the largest velocity
+to the side of windows (of what moves in them) in the columns around the middle of the true box, by that of the true box
+over 0.6 s. Printed is the median of each.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def found_speeds(seed: int, condition: str, levels: list[str]) -> dict[str, dict
         known = plate.seen(now, frame.time_seconds)
         if before is not None:
             changed = light.changed(now, before, frame.time_seconds)
-            if frame.index in wanted:
+            if frame.index in wanted and known is not None:
                 kind, box, speed = wanted[frame.index]
                 for level, flow in flows.items():
                     for plated in (False, True):

@@ -35,6 +35,7 @@ def walkers(n: int, *, seed: int) -> Rows:
         "x": rng.uniform(-0.6, 0.6, n),
         **{f"edges_{angle}": rng.uniform(0.1, 0.2, n) for angle in (0, 45, 90, 135)},
     }
+    values["stands"] = (values["y"] > 0.05).astype(float)
     values["right"] = values["speed"] * 0.98
     values |= {f"course_{way}": values[way] / values["moving"] for way in ("right", "down")}
     for name, one in values.items():
@@ -66,6 +67,7 @@ def changed(**values: float) -> Rows:
         ("speed", {"speed": 0.3, "right": 0.3}, r"x the usual speed here"),
         ("direction", {"right": -0.1, "course_right": -0.15}, r"going left, here one goes right"),
         ("place", {"y": 0.45}, r"nothing has moved here in all that was learned"),
+        ("ground", {"stands": 1.0, "y": -0.1}, r"nobody has stood here in all that was learned"),
         ("left", {"left": 0.9, "moving": 0.0, "speed": 0.0, "right": 0.0}, r"something rests here that was not here"),
         ("taken", {"taken": 0.9, "moving": 0.0, "speed": 0.0, "right": 0.0}, r"something is gone that was here"),
         ("size", {"height": 0.7, "width": 0.6}, r"x the usual size here"),
@@ -214,7 +216,7 @@ def test_the_highest_is_what_is_held_for_as_long_as_an_event() -> None:
     """Three cells in each of 40 moments a tenth of a second apart, of two videos."""
     values = np.ones((120, 2), np.float32)
     values[31, 0] = 9  # for a moment
-    values[60:75:3, 1] = 5  # for five, in another cell of each
+    values[60:78:3, 1] = 5  # for six, in another cell of each
     moments = np.repeat(np.stack([np.arange(40) // 20, np.arange(40) / 10], axis=1), 3, axis=0).astype(np.float64)
     assert highest(values, moments, 1).tolist() == [[1, 5]]
     assert highest(values, None, 1).tolist() == [[9, 5]]
@@ -222,5 +224,5 @@ def test_the_highest_is_what_is_held_for_as_long_as_an_event() -> None:
     apart = moments * (1, 50)  # moments of a sample: nothing is known of what lies between them
     assert highest(values, apart, 1).tolist() == [[9, 5]]
     two_videos = moments.copy()
-    two_videos[66:, 0] = 2  # what goes on for five moments is of two videos
+    two_videos[66:, 0] = 2  # what goes on for six moments is of two videos
     assert highest(values, two_videos, 1)[0, 1] == 1

@@ -88,7 +88,7 @@ def test_the_folder_holds_json_and_tensors_and_all_that_is_needed(saved: Path, l
         "name": "motion",
         "options": learned.backbone.options(),
         "weights_sha256": None,
-        "version": 12,
+        "version": 13,
         "source_sha256": None,
     }
     assert record["backbone"] == expected

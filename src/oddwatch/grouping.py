@@ -26,7 +26,7 @@ class Grouping:
     """
 
     release: float = 0.85
-    min_seconds: float = 0.4
+    min_seconds: float = 0.6
     merge_seconds: float = 2.0
     cooldown_seconds: float = 0.0
     settling_seconds: float = 0.0

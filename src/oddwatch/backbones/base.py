@@ -64,11 +64,17 @@ class Backbone(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy in another process is built anew from the options: what runs a network cannot be sent."""
-        return _rebuilt, (type(self), self.name, self.options())
+        return rebuilt, (type(self), self.name, self.options())
 
     @abstractmethod
     def stream(self) -> EmbeddingStream:
         """A fresh state for one stream of video."""
+
+    def suited_to(self, seconds: Sequence[float]) -> Backbone:
+        """What a detector should go on with that learned from videos of these lengths, as this backbone sees them: most
+        often the same.
+        """
+        return self
 
     def weights_sha256(self) -> str | None:
         """What tells its weights from others, None when it has none. Raises WeightsError when they are not there."""
@@ -105,7 +111,8 @@ class Backbone(ABC):
         }
 
 
-def _rebuilt(kind: type[Backbone], name: str, options: dict[str, Any]) -> Backbone:
+def rebuilt(kind: type[Backbone], name: str, options: dict[str, Any]) -> Backbone:
+    """One of the same name with these options."""
     made = kind(**options)
     made.name = name
     return made

@@ -242,6 +242,7 @@ class Detector:
         self._clip_seconds = clip_seconds
         self.budget, self._grid_shape, self._learned_with = asked, stored.grid_shape, None
         self._inputs = inputs_of(stored)
+        self.backbone = self.backbone.suited_to([one["seconds"] for one in self._inputs])
         return self
 
     def _build_scorer(self) -> Any:
@@ -426,7 +427,7 @@ class Detector:
         scorer_arrays, scorer_meta = fitted.scorer.state()
         class_arrays, class_meta = self._classes.state()
         times, blocks = self._calibration.state()
-        moment_arrays, moments = self.moments.state()
+        kept, moments = self.moments.state()
         record = {
             "oddwatch": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -437,8 +438,7 @@ class Detector:
             "state": {"scorer": scorer_meta, "classes": class_meta, "calibration": blocks, "moments": moments},
         }
         clips = {"scores": self._clip_calibration.scores}
-        tensors = {"scorer": scorer_arrays, "classes": class_arrays, "calibration": times, "clips": clips}
-        tensors["moments"] = moment_arrays
+        tensors = dict(scorer=scorer_arrays, classes=class_arrays, calibration=times, clips=clips, moments=kept)
         write_folder(Path(folder), record, tensors)
 
     @classmethod

@@ -13,7 +13,8 @@ CHOICES = (
     "On rendered scenes, seeds kept apart for that, and on the thresholds that Ped2's training video gives: floors of "
     "the attributes, the log of 1 + 10 times what exceeds, the settling time of the background, that no event begins "
     "in a stream's first second, how noise, light and sway are told from motion, how long things rest, what makes a "
-    "crowd, where in a window a map is highest, how much is learned from, that a level is one that lasts 0.4 s.",
+    "crowd, where in a window a map is highest, how much is learned from, that a level is one that lasts 0.6 s and an "
+    "event, too, the clean plate, and where somebody stands.",
     "On the usual video of each data set, without labels: alarm levels and every threshold, by the budget. No score is "
     "normalised per video.",
     "On nothing, published or first guesses: the settings of the other scorers.",

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from oddwatch.backbones.base import Backbone, BackboneRecord, EmbeddingStream
+from oddwatch.backbones.base import Backbone, BackboneRecord, EmbeddingStream, rebuilt
 from oddwatch.backbones.motion.background import CHANNELS as LASTING
 from oddwatch.backbones.motion.background import Background
 from oddwatch.backbones.motion.blobs import blob_sizes
@@ -28,7 +28,7 @@ from oddwatch.backbones.motion.carried import STEP_SECONDS, Carried, values_of
 from oddwatch.backbones.motion.crowd import crowd
 from oddwatch.backbones.motion.flow import LEVELS, Flow
 from oddwatch.backbones.motion.light import RecentLight
-from oddwatch.backbones.motion.plate import Plate
+from oddwatch.backbones.motion.plate import KNOWN_SECONDS, Plate
 from oddwatch.backbones.motion.windows import CELL_PX, Windows, measure
 from oddwatch.backbones.motion.windows import CHANNELS as MOVING
 from oddwatch.types import Embeddings, Frame, Image
@@ -60,9 +60,9 @@ class MotionOptions:
     quality: `fine` flow for each pair of frames; `fast`: coarser, for pairs 0.2 s apart; `auto`: fine for as long as
     that takes less than half of the video's time, then fast (the same video may give other embeddings). offline: mean
     of the motion before AND after each moment, 2 s ahead: not for live video. plate: flow of what is not the place,
-    from 5 s on (see `Plate`): not where many videos are hardly longer. height_px: higher frames are reduced to this.
-    window_px: side of the averaging window, about a person's height. stride_px: distance of the grid's cells, a
-    multiple of 4. moving_px: flow per frame above which a pixel moves. held_share: a window with a smaller share of
+    from half a minute on (see `Plate`); a detector of shorter videos does without. height_px: higher frames are reduced
+    to this. window_px: side of the averaging window, about a person's height. stride_px: distance of the grid's cells,
+    a multiple of 4. moving_px: flow per frame above which a pixel moves. held_share: a window with a smaller share of
     moving or changed pixels holds nothing. carry: weight of the new frame in the carried mean, for frames 0.1 s apart,
     0..1. spacing_seconds: frames closer than this to the last one used are skipped.
 
@@ -71,7 +71,7 @@ class MotionOptions:
 
     quality: Quality = "fine"
     offline: bool = False
-    plate: bool = False
+    plate: bool = True
     height_px: int = 240
     window_px: int = 28
     stride_px: int = 8
@@ -94,11 +94,11 @@ class MotionOptions:
 class MotionBackbone(Backbone):
     """See the module.
 
-    grid: (N, Gh, Gw, 18): speed and velocity to the right and down in frame heights per second, share of moving pixels,
+    grid: (N, Gh, Gw, 19): speed and velocity to the right and down in frame heights per second, share of moving pixels,
     the square root of the mean strength of moving edges in 4 orientations (the root evens out heavy tails, as in
     RootSIFT, Arandjelovic and Zisserman, CVPR 2012), height and width of the moving blob in frame heights, the course
-    to the right and down (velocity of what moves, over a longer mean), how much goes on around, and the five of
-    `background`. A window with nothing of it is all 0. vector: (N, 52): mean and largest of each of these over the
+    to the right and down (velocity of what moves, over a longer mean), how much goes on around, and the six of
+    `background`. A window with nothing of it is all 0. vector: (N, 54): mean and largest of each of these over the
     frame, and the moving share in a layout of 4 by 4.
     """
 
@@ -110,7 +110,7 @@ class MotionBackbone(Backbone):
         channels=CHANNELS,
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
     )
-    version = 12
+    version = 13
 
     def __init__(self, **options: Any) -> None:
         self._options = MotionOptions(**options)
@@ -122,6 +122,13 @@ class MotionBackbone(Backbone):
 
     def options(self) -> dict[str, Any]:
         return asdict(self._options)
+
+    def suited_to(self, seconds: Sequence[float]) -> Backbone:
+        """Without a plate, where more than half of the videos' time was over before there was one."""
+        plated = sum(max(one - KNOWN_SECONDS, 0.0) for one in seconds)
+        if not self._options.plate or 2 * plated >= sum(seconds):
+            return self
+        return rebuilt(type(self), self.name, {**self.options(), "plate": False})
 
     def stream(self) -> EmbeddingStream:
         return _MotionStream(self._options)
@@ -150,7 +157,7 @@ class _Pair:
 @dataclass
 class _Moment:
     """What is known of one pair. values: (10, h, w) not yet carried, of which the first three are in frame heights per
-    second. velocity: cells per `elapsed`. lasting: (8, h, w) what is not carried any more. forward: `values` carried,
+    second. velocity: cells per `elapsed`. lasting: (9, h, w) what is not carried any more. forward: `values` carried,
     count: see `Carried`.
     """
 
@@ -300,7 +307,7 @@ class _MotionStream(EmbeddingStream):
         )
 
     def _grid(self, cells: Sequence[Map]) -> Map:
-        """(Gh, Gw, 18) of as many maps (h, w)."""
+        """(Gh, Gw, 19) of as many maps (h, w)."""
         step = self._o.stride_px // CELL_PX
         offset = step // 2 if min(cells[0].shape) > step // 2 else 0
         sampled = [one[offset::step, offset::step] for one in cells]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from oddwatch.backbones.motion.feet import Feet
 from oddwatch.backbones.motion.light import alike, gains, gains_along, in_light
 from oddwatch.backbones.motion.steady import moved, offset
 from oddwatch.backbones.motion.windows import CELL_PX
@@ -22,9 +23,10 @@ Map = NDArray[np.float32]
 
 SETTLE_SECONDS = 30.0
 """Before this, who was there at the start is still part of the background."""
-CHANNELS = ("left", "taken", "dwell", "present", "changed")
+CHANNELS = ("left", "taken", "dwell", "present", "stands", "changed")
 
 _CONTRAST = 10.0  # grey levels by which a cell differs from another
+_KNOWN_CONTRAST = 5.0  # the same of one in which something rests: noise must not take it away for a moment
 _RECENT_SECONDS = 0.5  # over this time what rests looks the same
 _WHITE = 250.0  # grey levels: how much lighter it has become nobody sees
 _TILE = 2  # cells: light is looked at in these
@@ -46,6 +48,7 @@ _PRESENT = 0.15  # share of a window from which somebody is there
 _LEAVES = 2.0  # a second of absence undoes this many of presence
 _RENEWED = 0.6  # share of the picture: when so much of it is another for so long, the camera or the light is another
 _RENEWED_SECONDS = 10.0
+_SWAYED = 0.02  # of the picture, that is alike in its place: with less the background would drift after what moves
 _CALM_SECONDS = 10.0  # a camera that has not swayed for so long is where it was
 
 
@@ -54,6 +57,7 @@ class Background:
 
     def __init__(self, window_cells: int) -> None:
         self._window = window_cells, window_cells
+        self._feet = Feet()
         self._samples: list[Map] = []
         self._usual: Map | None = None
         self._seconds = 0.0
@@ -62,13 +66,14 @@ class Background:
         self._relit = 0.0  # share of the time in which the light changed
 
     def update(self, gray: Image, moving: Map, seconds: float, *, swayed: bool = False, relit: bool = False) -> Map:
-        """(5, h, w) `CHANNELS`.
+        """(6, h, w) `CHANNELS`.
 
         left, taken: share of a bag's size around the cell in which something rests that was not there, or is gone that
         was. dwell: log(1 + seconds for which somebody has been in the window, less twice those in which nobody was).
-        present: share of a bag's size around the cell that moves or is another. changed: share of the picture that is
-        another. gray: (H, W). moving: (h, w) share of each cell. seconds: since the last call. swayed: the camera has
-        moved a little since. relit: the light has changed over a wide area.
+        present: share of a bag's size around the cell that moves or is another. stands: see `Feet`, 0 until the place
+        is known. changed: share of the picture that is another. gray: (H, W). moving: (h, w) share of each cell.
+        seconds: since the last call. swayed: the camera has moved a little since. relit: the light has changed over a
+        wide area.
         """
         seconds = min(max(seconds, 0.0), 1.0)
         self._seconds += seconds
@@ -76,7 +81,7 @@ class Background:
         self._relit += min(seconds / _LATELY_SECONDS, 1.0) * (relit - self._relit)
         now = _cells(gray, moving.shape)
         if self._calm < _CALM_SECONDS:
-            now = _cells(self._in_place(gray, now, moving), moving.shape)
+            now = self._in_place(gray, now, moving)
         if self._usual is None:
             self._rested, self._dwelt = np.zeros_like(now), np.zeros_like(now)
             if self._seconds >= len(self._samples) * _SAMPLE_SECONDS:
@@ -92,7 +97,7 @@ class Background:
         step = np.where(now < _WHITE, seconds * _STEP, 0)
         self._usual += np.clip(plain - self._usual, -step, step)
         usual, recent = (np.clip(in_light(one, light), 0, 255) for one in (self._usual, self._recent))
-        other = np.abs(now - usual) > _CONTRAST
+        other = np.abs(now - usual) > np.where(self._rested >= _REST_SECONDS, _KNOWN_CONTRAST, _CONTRAST)
         if other.any():
             other &= ~alike(now, usual)
         still = other & (np.abs(now - recent) < _CONTRAST)
@@ -103,12 +108,14 @@ class Background:
             self._usual, self._recent, self._another = now, now, 0.0
         return self._measured(moving, other, now, usual, seconds)
 
-    def _in_place(self, gray: Image, now: Map, moving: Map) -> Image:
-        """What the camera would see from where it first looked."""
+    def _in_place(self, gray: Image, now: Map, moving: Map) -> Map:
+        """(h, w) what the camera would see from where it first looked, unless that is less like the usual."""
         usual = self._usual if self._usual is not None else self._samples[0] if self._samples else now
         seen = np.clip(in_light(usual, _light(usual, now)), 0, 255).astype(np.uint8)
         still = (moving <= _PRESENT).astype(np.uint8)
-        return moved(gray, gray, CELL_PX * offset(now.astype(np.uint8), seen, still, steps=2))
+        found = _cells(moved(gray, gray, CELL_PX * offset(now.astype(np.uint8), seen, still, steps=2)), now.shape)
+        unlike = [float((np.abs(one - seen) > _CONTRAST).mean()) for one in (now, found)]
+        return found if unlike[0] - unlike[1] > _SWAYED else now
 
     def _measured(self, moving: Map, other: NDArray[np.bool_], now: Map, usual: Map, seconds: float) -> Map:
         present = (other | (moving > _PRESENT)).astype(np.float32)
@@ -127,8 +134,9 @@ class Background:
             fewer = _outline(now) < _FEWER * np.minimum(dimmed, 1.0) * _outline(usual)
             taken, rests = np.where(fewer, rests, 0), np.where(fewer, 0, rests)
         dwell = np.log1p(self._dwelt, out=np.zeros_like(rests), where=stays)
+        feet = np.zeros_like(rests) if self._usual is None else self._feet.update(present, seconds)
         changed = np.full_like(rests, other.mean())
-        return np.stack([rests, taken, dwell, cv2.blur(present, _THING), changed]).astype(np.float32)
+        return np.stack([rests, taken, dwell, cv2.blur(present, _THING), feet, changed]).astype(np.float32)
 
 
 def _usual_of(samples: Sequence[Map]) -> Map:

@@ -18,14 +18,16 @@ from oddwatch.types import Image
 
 Map = NDArray[np.float32]
 
-_SAMPLE_SECONDS = 0.5
-_SAMPLES = 10, 20, 40, 60  # after so many their median is the plate, the last of which is kept
-_STEP = 0.25  # grey levels per sample by which it follows
+KNOWN_SECONDS = 30.0
+"""After so long the plate is known."""
+
+_SAMPLE_SECONDS = 1.0
+_STEP = 0.5  # grey levels per sample by which it follows
 _AROUND = 9  # tiles: less than half of them are of somebody who stands there
 _SMOOTH = (3, 3)
 _DARKEST, _CONTRAST = 64, 0.5  # of what is not the place, before a ground of 0
 _APART = 10.0  # grey levels by which a picture differs from the plate
-_RENEWED, _RENEWED_SAMPLES = 0.6, 20  # when so much of it is another for so long, the camera or the light is another
+_RENEWED, _RENEWED_SAMPLES = 0.6, 10  # when so much of it is another for so long, the camera or the light is another
 
 
 class Plate:
@@ -39,15 +41,17 @@ class Plate:
         self._another = 0
 
     def seen(self, gray: Image, seconds: float) -> Image | None:
-        """The plate (H, W), None while too little was seen. gray: (H, W) uint8. seconds: its time, which ascends."""
+        """The plate (H, W): the median of half a minute, which then follows; None while too little was seen.
+
+        gray: (H, W) uint8. seconds: its time, which ascends.
+        """
         if seconds < self._next:
             return self._shown
         self._next = seconds + _SAMPLE_SECONDS * (1 - 1e-6)
-        if self._usual is None or len(self._samples):
+        if self._usual is None:
             self._samples.append(gray)
-            if len(self._samples) in _SAMPLES:
+            if len(self._samples) * _SAMPLE_SECONDS > KNOWN_SECONDS:
                 self._usual = np.median(self._samples, axis=0).astype(np.float32)
-            if len(self._samples) == _SAMPLES[-1]:
                 self._samples.clear()
         else:
             light = _light(self._usual, gray)

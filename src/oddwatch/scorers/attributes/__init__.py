@@ -16,6 +16,7 @@ from oddwatch.scorers.attributes.crowd import Crowd
 from oddwatch.scorers.attributes.direction import Direction
 from oddwatch.scorers.attributes.dwell import Dwell
 from oddwatch.scorers.attributes.extremes import highest
+from oddwatch.scorers.attributes.ground import Ground
 from oddwatch.scorers.attributes.place import Place
 from oddwatch.scorers.attributes.placed import bins
 from oddwatch.scorers.attributes.rest import Left, Taken
@@ -27,7 +28,7 @@ from oddwatch.scorers.base import Arrays, Explain, Rows, Scorer, checked
 from oddwatch.types import FloatArray, Reason
 
 ALL: tuple[Attribute, ...] = (
-    *(Speed(), Velocity(), Direction(), Place(), Left(), Taken()),
+    *(Speed(), Velocity(), Direction(), Place(), Ground(), Left(), Taken()),
     *(Size(), Shape(), Dwell(), Crowd(), Appearance(), Scene()),
 )
 ATTRIBUTES = tuple(attribute.name for attribute in ALL)
@@ -44,11 +45,11 @@ _WAYS = {Speed.name, Velocity.name, Direction.name}
 
 
 class AttributesScorer(Scorer):
-    """How unusual is what moves or rests in a window: its speed, and what eleven other attributes exceed the usual by.
+    """How unusual is what moves or rests in a window: its speed, and what twelve other attributes exceed the usual by.
 
     Each attribute (`ATTRIBUTES`, a file each) measures a row against sums over usual rows. What it measures is divided
     by its alarm level: mean plus 3.5 standard deviations of the highest values that 20 contiguous blocks of usual video
-    hold for 0.4 s, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as
+    hold for 0.6 s, each measured against what the other three quarters of it say, and not less than a floor; so 1 is as
     unusual as usual video gets. The score is the speed, which ranks all that moves, plus log(1 + 10 x what each other
     attribute exceeds 1 by): below it they only tell usual from usual. only: names of attributes to use, all when empty;
     the first of them, in the order of `ATTRIBUTES`, ranks. In the spirit of Singh et al., EVAL, CVPR 2023. `attributes`
@@ -197,9 +198,9 @@ class AttributesScorer(Scorer):
     def _explained(self, rows: Rows, found: Rows) -> list[Reason]:
         parts = _parts(found)
         by_name = {attribute.name: i for i, attribute in enumerate(self._used)}
-        if Place.name in by_name:
+        if places := [by_name[name] for name in (Place.name, Ground.name) if name in by_name]:
             strolls = found[:, by_name[Speed.name]] <= 1 if Speed.name in by_name else True
-            elsewhere = (found[:, by_name[Place.name]] > 1) & strolls
+            elsewhere = (found[:, places] > 1).any(axis=1) & strolls
             for name in by_name.keys() & _WAYS:
                 parts[elsewhere, by_name[name]] = 0
         most = parts.argmax(axis=1)

@@ -13,7 +13,7 @@ from oddwatch.scorers.base import Rows
 COLUMNS = (
     *("speed", "right", "down", "moving", "edges_0", "edges_45", "edges_90", "edges_135"),
     *("height", "width", "course_right", "course_down", "crowd"),
-    *("left", "taken", "dwell", "present", "changed", "y", "x"),
+    *("left", "taken", "dwell", "present", "stands", "changed", "y", "x"),
 )
 """The columns of the `motion` backbone's grid, with location."""
 

@@ -8,14 +8,14 @@ from scipy.ndimage import minimum_filter1d
 
 from oddwatch.scorers.base import Rows
 
-_SECONDS = 0.4  # the least that an event lasts: what is over before is none
+_SECONDS = 0.6  # the least that an event lasts: what is over before is none
 
 
 def highest(measured: Rows, moments: NDArray[np.float64] | None, blocks: int) -> Rows:
-    """(blocks, a) the highest value that each attribute holds for 0.4 s in contiguous blocks of usual video.
+    """(blocks, a) the highest value that each attribute holds for 0.6 s in contiguous blocks of usual video.
 
     measured: (n, a) rows in order of time. moments: (n, 2) source and seconds of each row; without them, and where no
-    0.4 s were seen in one go, single rows or moments count.
+    0.6 s were seen in one go, single rows or moments count.
     """
     values = measured
     if moments is not None:
@@ -25,7 +25,7 @@ def highest(measured: Rows, moments: NDArray[np.float64] | None, blocks: int) ->
 
 
 def _held(values: Rows, moments: NDArray[np.float64]) -> Rows:
-    """(m, a) of moments -> (k, a) the least of all that lie in the same 0.4 s, where all of these were seen."""
+    """(m, a) of moments -> (k, a) the least of all that lie in the same 0.6 s, where all of these were seen."""
     source, seconds = moments.T
     steps = np.diff(seconds)[np.diff(source) == 0]
     count = max(round(_SECONDS / float(np.quantile(steps, 0.25))), 1) if len(steps) else 1
