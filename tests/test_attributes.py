@@ -195,6 +195,15 @@ def test_only_some_attributes(usual: Rows) -> None:
     np.testing.assert_array_equal(again.score(usual), scorer.score(usual))
 
 
+def test_where_no_feet_were_ever_seen_none_are_unusual(usual: Rows) -> None:
+    unknown = usual.copy()
+    unknown[:, COLUMNS.index("stands")] = 0
+    ground = ATTRIBUTES.index("ground")
+    found = AttributesScorer().fit(unknown).attributes(usual)[:, ground]
+    assert (usual[:, COLUMNS.index("stands")] == 1).any()
+    assert not found.any()
+
+
 def test_an_unknown_attribute_lists_them() -> None:
     with pytest.raises(ValueError, match=r"'colour'.*speed, velocity, direction"):
         AttributesScorer(only=["colour"])

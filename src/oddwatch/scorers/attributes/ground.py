@@ -30,6 +30,8 @@ class Ground(Attribute):
         return {"stood": np.asarray(seen.reshape(_BINS, WIDTHS * _BINS), np.float64)}
 
     def usual(self, sums: Sums) -> Usual:
+        if not (sums["stood"] > 0).any():  # of short videos: nobody knows the place well enough to see feet
+            return _UsualGround(np.ones_like(sums["stood"]))
         smooth = cv2.GaussianBlur(np.maximum(sums["stood"], 0), (0, 0), sigmaX=_BLUR[0], sigmaY=_BLUR[1])
         return _UsualGround(np.asarray(np.maximum(smooth / max(float(smooth.max()), 1e-6), NEVER), np.float64))
 
