@@ -321,7 +321,7 @@ def test_show_needs_no_weights(capfd: pytest.CaptureFixture[str], monkeypatch: p
     ran = oddwatch("backbones", "show", "motion")
     assert (ran.code, ran.err) == (0, "")
     assert "a vector of 54 values, a grid of 19 values per place" in ran.out
-    assert "quality=fine, offline=False, plate=False, height_px=240" in " ".join(ran.out.split())
+    assert "quality=fine, offline=False, plate=True, height_px=240" in " ".join(ran.out.split())
     assert "tensor" not in ran.out
     assert json.loads(oddwatch("backbones", "show", "motion", "--json").out)["options"]["plate"] is False
     for name, tensors, parameters in (
