@@ -323,7 +323,7 @@ def test_show_needs_no_weights(capfd: pytest.CaptureFixture[str], monkeypatch: p
     assert "a vector of 54 values, a grid of 19 values per place" in ran.out
     assert "quality=fine, offline=False, plate=True, height_px=240" in " ".join(ran.out.split())
     assert "tensor" not in ran.out
-    assert json.loads(oddwatch("backbones", "show", "motion", "--json").out)["options"]["plate"] is False
+    assert json.loads(oddwatch("backbones", "show", "motion", "--json").out)["options"]["plate"] is True
     for name, tensors, parameters in (
         ("videomae-b", 184, 86_227_200),
         ("vivit-b", 198, 88_646_400),
