@@ -105,6 +105,7 @@ class FittedScorer:
             if len(values) < 2:
                 raise NotEnoughVideoError("nothing moves in the usual video: give video in which the usual happens")
             x = self._grid.rows(values, cells, stored.grid_shape[:2])
+            del values, cells  # as large as x
         else:
             most, rng = self.scorer.max_rows, np.random.default_rng(seed)
             of = items if len(items) <= most else np.sort(rng.choice(items, most, replace=False))

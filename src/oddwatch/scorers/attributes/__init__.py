@@ -41,6 +41,7 @@ _WINDOW = np.ones((3, 3), np.uint8)  # cells
 _BODY = 0.7  # cells, standard deviation
 _EDGES = slice(COLUMNS.index("edges_0"), COLUMNS.index("edges_135") + 1)
 _LEAST = 1e-3  # weight where nothing is to be seen
+_AT_ONCE = 20_000  # rows that are measured, to bound memory
 _WAYS = {Speed.name, Velocity.name, Direction.name}
 
 
@@ -79,7 +80,9 @@ class AttributesScorer(Scorer):
         moments = None
         if groups is not None:
             order = np.lexsort((groups[:, 1], groups[:, 0]))
-            rows, moments = rows[order], np.asarray(groups, np.float64)[order]
+            moments = np.asarray(groups, np.float64)
+            if (np.diff(order) < 0).any():  # else no copy of a million rows
+                rows, moments = rows[order], moments[order]
         parts = [part for part in np.array_split(rows, _PARTS) if len(part)]
         times = [None] * len(parts) if moments is None else np.array_split(moments, _PARTS)[: len(parts)]
         sums = [self._sums_of(part) for part in parts]
@@ -248,8 +251,13 @@ def _added(one: Sequence[Sums], other: Sequence[Sums], sign: int = 1) -> list[Su
 
 def _measured(usual: Sequence[Usual], rows: Rows) -> Rows:
     """(n, a)."""
-    where = bins(rows)
-    return np.stack([one.measure(rows, where) for one in usual], axis=1).astype(np.float32)
+    found = np.empty((len(rows), len(usual)), np.float32)
+    for first in range(0, len(rows), _AT_ONCE):
+        some = rows[first : first + _AT_ONCE]
+        where = bins(some)
+        for number, one in enumerate(usual):
+            found[first : first + _AT_ONCE, number] = one.measure(some, where)
+    return found
 
 
 def _parts(attributes: Rows) -> Rows:
