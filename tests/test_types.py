@@ -73,7 +73,7 @@ def test_embeddings_reject_parts_that_do_not_fit() -> None:
     assert len(good) == 3
     for name, value, message in (
         ("vector", np.zeros(3, np.float32), r"vector is \(N, D\)"),
-        ("grid", np.zeros((2, 2, 3, 4), np.float32), "with N = 3"),
+        ("grid", np.zeros((2, 2, 3, 4), np.float32), r"grid is \(3, Gh, Gw, d\)"),
         ("grid", np.zeros((3, 2, 4), np.float32), "grid is"),
         ("start_seconds", np.zeros(2), r"start_seconds is \(3,\)"),
         ("end_seconds", np.zeros((3, 1)), r"end_seconds is \(3,\)"),

@@ -9,7 +9,7 @@ import scipy
 from numpy.typing import NDArray
 
 from oddwatch.errors import UsageError
-from oddwatch.types import Event, FloatArray, Reason, ScoreTrack
+from oddwatch.types import EVENT_SECONDS, Event, FloatArray, Reason, ScoreTrack
 
 _GAP_SECONDS = 1.0  # a shorter pause is no gap: windows of clips may lie apart
 
@@ -26,7 +26,7 @@ class Grouping:
     """
 
     release: float = 0.85
-    min_seconds: float = 0.6
+    min_seconds: float = EVENT_SECONDS
     merge_seconds: float = 2.0
     cooldown_seconds: float = 0.0
     settling_seconds: float = 0.0

@@ -21,6 +21,7 @@ Box = tuple[float, float, float, float]
 """left, top, right, bottom as fractions of the frame, 0..1."""
 
 Split = Literal["train", "test"]
+EVENT_SECONDS = 0.6  # the least that an event lasts: what is over before is none, of alarms and of usual video
 
 
 def _shape(value: object) -> object:
@@ -139,9 +140,7 @@ class Embeddings(_ShapeRepr):
         n = len(self.vector)
         _require(self.vector.ndim == 2, "vector is (N, D)", self.vector)
         _require(
-            self.grid is None or (self.grid.ndim == 4 and len(self.grid) == n),
-            f"grid is (N, Gh, Gw, d) with N = {n}",
-            self.grid,
+            self.grid is None or (self.grid.ndim == 4 and len(self.grid) == n), f"grid is ({n}, Gh, Gw, d)", self.grid
         )
         for name in ("start_seconds", "end_seconds"):
             _require(getattr(self, name).shape == (n,), f"{name} is ({n},)", getattr(self, name))

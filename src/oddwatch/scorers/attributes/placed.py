@@ -22,28 +22,28 @@ _BLUR_BINS = 1.2  # about half a person
 _TRUSTED = 0.3  # of the mean count of a place: so much of the whole picture's is mixed with each place's own
 
 
-def bins(rows: Rows) -> Bins:
+def bins(rows: Rows, per_height: int = BINS) -> Bins:
     """(n,) which bin each row is in, of a flattened map."""
-    y = np.floor((column(rows, "y") + 0.5) * BINS)
-    x = np.floor((column(rows, "x") + WIDTHS / 2) * BINS)
-    y, x = np.minimum(np.maximum(y, 0), BINS - 1), np.minimum(np.maximum(x, 0), WIDTHS * BINS - 1)
-    return np.asarray(y * (WIDTHS * BINS) + x, np.intp)
+    y = np.floor((column(rows, "y") + 0.5) * per_height)
+    x = np.floor((column(rows, "x") + WIDTHS / 2) * per_height)
+    y, x = np.minimum(np.maximum(y, 0), per_height - 1), np.minimum(np.maximum(x, 0), WIDTHS * per_height - 1)
+    return np.asarray(y * (WIDTHS * per_height) + x, np.intp)
 
 
-def placed_sum(rows: Rows, values: FloatArray) -> NDArray[np.float64]:
-    """(bins, 3 bins) sum of the values (n,) in each bin."""
-    sums = np.bincount(bins(rows), values.astype(np.float64), BINS * WIDTHS * BINS)
-    return np.asarray(sums.reshape(BINS, WIDTHS * BINS), np.float64)
+def placed_sum(rows: Rows, values: FloatArray, per_height: int = BINS) -> NDArray[np.float64]:
+    """(per_height, 3 per_height) sum of the values (n,) in each bin."""
+    sums = np.bincount(bins(rows, per_height), values.astype(np.float64), per_height * WIDTHS * per_height)
+    return np.asarray(sums.reshape(per_height, WIDTHS * per_height), np.float64)
 
 
-def blurred(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each bin with its neighbours."""
-    return np.asarray(cv2.GaussianBlur(sums, (0, 0), _BLUR_BINS), np.float64)
+def blurred(sums: NDArray[np.float64], across: float = _BLUR_BINS, down: float = _BLUR_BINS) -> NDArray[np.float64]:
+    """Each bin with its neighbours. across, down: bins, standard deviations."""
+    return np.asarray(cv2.GaussianBlur(sums, (0, 0), sigmaX=across, sigmaY=down), np.float64)
 
 
-def occupancy(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Smooth share of the most frequented place, `NEVER` to 1."""
-    smooth = blurred(np.maximum(sums, 0))
+def occupancy(sums: NDArray[np.float64], across: float = _BLUR_BINS, down: float = _BLUR_BINS) -> NDArray[np.float64]:
+    """Smooth share of the most frequented place, `NEVER` to 1. across, down: as of `blurred`."""
+    smooth = blurred(np.maximum(sums, 0), across, down)
     return np.asarray(np.maximum(smooth / max(float(smooth.max()), 1e-6), NEVER))
 
 
