@@ -187,6 +187,18 @@ def test_a_map_is_highest_where_somebody_is_and_as_high_as_it_was(fitted: Attrib
     assert found[0, 7, 9] == pytest.approx(0.5)
 
 
+def test_of_places_about_as_unusual_the_highest_is_where_most_of_a_body_is(fitted: AttributesScorer) -> None:
+    grid = np.zeros((1, 8, 10, len(COLUMNS) - 2), np.float32)
+    grid[0, 3, [1, 7], COLUMNS.index("present")] = 1.0
+    grid[0, 3, 7, COLUMNS.index("edges_0")] = 0.6  # the other is a shadow
+    for shadow, where in ((3.2, 7), (4.5, 1)):  # once hardly more unusual than the body, once much more
+        maps = np.zeros((1, 8, 10), np.float32)
+        maps[0, 3, 1], maps[0, 3, 7] = shadow, 3.0
+        found = fitted.located(maps, grid)
+        assert np.unravel_index(found[0].argmax(), (8, 10)) == (3, where)
+        assert found.max() == pytest.approx(shadow)
+
+
 def test_only_some_attributes(usual: Rows) -> None:
     scorer = AttributesScorer(only=["speed", "place"]).fit(usual)
     assert scorer.attributes(usual[:5]).shape == (5, 2)

@@ -41,6 +41,7 @@ _WINDOW = np.ones((3, 3), np.uint8)  # cells
 _BODY = 0.7  # cells, standard deviation
 _EDGES = slice(COLUMNS.index("edges_0"), COLUMNS.index("edges_135") + 1)
 _LEAST = 1e-3  # weight where nothing is to be seen
+_ALIKE = 0.8  # of the highest: about as unusual
 _AT_ONCE = 20_000  # rows that are measured, to bound memory
 _WAYS = {Speed.name, Velocity.name, Direction.name}
 
@@ -169,7 +170,8 @@ class AttributesScorer(Scorer):
 
     def located(self, maps: Rows, grid: FloatArray) -> Rows:
         """What a window says lies where in it somebody is: beside who walks where nobody does it says more than on him.
-        Bodies have edges inside, which their shadows have not. What rests or is gone is known where it is.
+        Bodies have edges inside, which their shadows have not. What rests or is gone is known where it is. Of places
+        that are about as unusual as the highest, which is the highest is where most of a body is.
         """
         edges = np.square(grid[..., _EDGES]).sum(axis=-1)
         present, left, taken = (grid[..., COLUMNS.index(name)] for name in ("present", "left", "taken"))
@@ -179,6 +181,9 @@ class AttributesScorer(Scorer):
             weight = np.asarray(near * (edge + _LEAST) + rests + _LEAST, np.float32)
             share = np.asarray(one / cv2.dilate(weight, _WINDOW), np.float32)
             into[:] = cv2.dilate(share, _WINDOW) * weight
+            top = into.max()
+            alike = np.where(into >= _ALIKE * top, weight, 0)
+            np.copyto(into, top * (_ALIKE + (1 - _ALIKE) * alike / alike.max()), where=alike > 0)
         return found
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
